@@ -1,0 +1,2 @@
+//! `keepsake`, the operator's and the break-glass tool.
+fn main() {}

@@ -1,0 +1,322 @@
+//! The manifest: what a backup consists of. A backup exists only if its manifest stands.
+
+use crate::ArchiveLayout;
+use keepsake_domain::{
+    BackupId, BlockRange, FencingToken, Lineage, Lsn, RestoredDatabase, RestoredTable, RowsDigest,
+    SequenceValue, TableName, Timestamp, TransactionSnapshot,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The version that this code writes, and the only one that it reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// One object of the archive, as it is stored (encrypted).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredObject {
+    /// Key relative to the repository's prefix.
+    pub key: String,
+    /// Bytes as stored.
+    pub stored_bytes: u64,
+    /// SHA-256 of the bytes as stored, 64 hexadecimal digits.
+    pub sha256: String,
+    /// CRC-32 (ISO-HDLC) of the bytes as stored: object stores compute the same on their side.
+    pub crc32: u32,
+}
+
+/// What was counted while rows went by as `COPY` text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CopyText {
+    /// Rows.
+    pub rows: u64,
+    /// Bytes before compression.
+    pub raw_bytes: u64,
+    /// Digest of the rows.
+    pub rows_digest: RowsDigest,
+}
+
+/// One part of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Number within the backup, from 1.
+    pub number: u32,
+    /// The table.
+    pub table: TableName,
+    /// Columns in the order of the `COPY` text.
+    pub columns: Vec<String>,
+    /// `None` for a whole table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<BlockRange>,
+    /// Row filter of an extension's configuration table; empty means all rows.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub filter: String,
+    /// What was counted.
+    #[serde(flatten)]
+    pub content: CopyText,
+    /// Where it lies.
+    #[serde(flatten)]
+    pub object: StoredObject,
+}
+
+/// All large objects, as a `pg_dump` custom archive that holds nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blobs {
+    /// How many large objects.
+    pub count: u64,
+    /// Chunks and their digest, as read with `lo_get`.
+    #[serde(flatten)]
+    pub content: CopyText,
+    /// Where it lies.
+    #[serde(flatten)]
+    pub object: StoredObject,
+}
+
+/// The server that was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerFacts {
+    /// `server_version_num`, for example 150018.
+    pub server_version: u32,
+    /// `server_encoding`.
+    pub encoding: String,
+    /// The database's collation.
+    pub collation: String,
+    /// The database's character classification.
+    pub ctype: String,
+    /// Locale provider: `libc`, `icu` or `builtin`.
+    pub locale_provider: String,
+    /// Installed extensions and their versions.
+    pub extensions: BTreeMap<String, String>,
+}
+
+/// Something that the backup does not hold, so that nobody learns it only at the restore.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uncovered {
+    /// What, by kind and name.
+    pub what: String,
+    /// Why not.
+    pub why: String,
+    /// What the user can do.
+    pub advice: String,
+}
+
+/// What is protected and what is not.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Coverage {
+    /// Left out, each with its reason.
+    pub not_covered: Vec<Uncovered>,
+}
+
+/// Versions of the programs that took part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolVersions {
+    /// Keepsake's own.
+    pub keepsake: String,
+    /// As `pg_dump --version` prints it.
+    pub pg_dump: String,
+}
+
+/// What a full backup consists of. JSON shape: these fields, in snake case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`FORMAT_VERSION`] of the writer.
+    pub format_version: u32,
+    /// The backup.
+    pub backup_id: BackupId,
+    /// The source's name.
+    pub source: String,
+    /// The lineage.
+    pub lineage: Lineage,
+    /// Database name on the source.
+    pub database: String,
+    /// Token of the lease under which the run wrote; a later run has a greater one.
+    pub fencing_token: FencingToken,
+    /// The server that was read.
+    pub server: ServerFacts,
+    /// The snapshot that every part was read in.
+    pub snapshot: TransactionSnapshot,
+    /// WAL position when the snapshot was taken.
+    pub lsn: Lsn,
+    /// When the run began.
+    pub started_at: Timestamp,
+    /// When the snapshot was taken, by the source's clock.
+    pub snapshot_at: Timestamp,
+    /// When the manifest was written.
+    pub sealed_at: Timestamp,
+    /// Schema: `pg_dump` custom archive with sections pre-data and post-data.
+    pub schema: StoredObject,
+    /// Bytes of that archive before compression.
+    pub schema_raw_bytes: u64,
+    /// Kind and identity of every schema object, to find what a restore lost.
+    pub schema_objects: Vec<String>,
+    /// Roles, memberships, settings, without passwords.
+    pub globals: StoredObject,
+    /// How to restore by hand.
+    pub readme: StoredObject,
+    /// Every part of every table.
+    pub parts: Vec<Part>,
+    /// Where each sequence stood.
+    pub sequences: Vec<SequenceValue>,
+    /// Large objects, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blobs: Option<Blobs>,
+    /// What is not in here.
+    pub coverage: Coverage,
+    /// The backup's public key (`age1…`).
+    pub recipient: String,
+    /// Who can open the private half: holder and key id, for example `kms arn:…` or `age age1…`.
+    pub key_holders: Vec<String>,
+    /// Versions of the programs.
+    pub tools: ToolVersions,
+    /// SHA-256 of the manifest before this one in the lineage; `None` for the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_manifest_sha256: Option<String>,
+}
+
+/// Why a manifest cannot be trusted.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Written by a newer or unknown program.
+    #[error("manifest \"{key}\" has format version {found}; this program reads version {FORMAT_VERSION}")]
+    UnknownVersion {
+        /// Where it lies.
+        key: String,
+        /// What it says.
+        found: u64,
+    },
+    /// Not the JSON that a manifest is.
+    #[error("manifest \"{key}\" is damaged")]
+    Damaged {
+        /// Where it lies.
+        key: String,
+        /// What was wrong.
+        #[source]
+        cause: serde_json::Error,
+    },
+    /// Well formed, and yet it cannot be true.
+    #[error("manifest \"{key}\" contradicts itself: {reason}")]
+    Contradiction {
+        /// Where it lies.
+        key: String,
+        /// What cannot be.
+        reason: String,
+    },
+}
+
+impl Manifest {
+    /// Reads a manifest and checks that it belongs where it was found.
+    ///
+    /// # Errors
+    /// [`ManifestError`]: an unknown version is told apart from damage, so that nobody throws away a good backup
+    /// of a newer program.
+    pub fn parse(key: &str, bytes: &[u8]) -> Result<Self, ManifestError> {
+        let damaged = |cause| ManifestError::Damaged { key: key.to_owned(), cause };
+        let value: serde_json::Value = serde_json::from_slice(bytes).map_err(damaged)?;
+        let found = value.get("format_version").and_then(serde_json::Value::as_u64).unwrap_or(0);
+        if found != 0 && found != u64::from(FORMAT_VERSION) {
+            return Err(ManifestError::UnknownVersion { key: key.to_owned(), found });
+        }
+        let manifest: Self = serde_json::from_value(value).map_err(damaged)?;
+        match manifest.contradiction(key) {
+            Some(reason) => Err(ManifestError::Contradiction { key: key.to_owned(), reason }),
+            None => Ok(manifest),
+        }
+    }
+
+    /// As it is stored.
+    ///
+    /// # Errors
+    /// Never in practice: all fields are plain data.
+    pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec_pretty(self)
+    }
+
+    /// Every object but keys and manifest, in the order in which they are checked.
+    pub fn objects(&self) -> impl Iterator<Item = &StoredObject> {
+        [&self.schema, &self.globals, &self.readme]
+            .into_iter()
+            .chain(self.blobs.iter().map(|blobs| &blobs.object))
+            .chain(self.parts.iter().map(|part| &part.object))
+    }
+
+    /// Rows over all tables.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.parts.iter().map(|part| part.content.rows).sum()
+    }
+
+    /// Bytes of all rows as `COPY` text, before compression.
+    #[must_use]
+    pub fn raw_bytes(&self) -> u64 {
+        self.parts.iter().map(|part| part.content.raw_bytes).sum()
+    }
+
+    /// Bytes of all objects as stored.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        self.objects().map(|object| object.stored_bytes).sum()
+    }
+
+    /// What a restored database must hold: the parts' rows and digests summed up by table.
+    #[must_use]
+    pub fn expected(&self) -> RestoredDatabase {
+        let mut tables: BTreeMap<&TableName, RestoredTable> = BTreeMap::new();
+        for part in &self.parts {
+            let table = tables.entry(&part.table).or_insert_with(|| RestoredTable {
+                table: part.table.clone(),
+                rows: 0,
+                rows_digest: RowsDigest::default(),
+            });
+            table.rows += part.content.rows;
+            table.rows_digest += part.content.rows_digest;
+        }
+        RestoredDatabase {
+            tables: tables.into_values().collect(),
+            sequences: self.sequences.clone(),
+            large_objects: self.blobs.as_ref().map(|blobs| RestoredTable {
+                table: TableName { schema: "pg_catalog".to_owned(), name: "large objects".to_owned() },
+                rows: blobs.content.rows,
+                rows_digest: blobs.content.rows_digest,
+            }),
+            objects: self.schema_objects.clone(),
+        }
+    }
+
+    fn contradiction(&self, key: &str) -> Option<String> {
+        let layout = match ArchiveLayout::new(&self.source, self.lineage.clone(), self.backup_id) {
+            Ok(layout) => layout,
+            Err(invalid) => return Some(invalid.to_string()),
+        };
+        if layout.manifest() != key {
+            return Some(format!("it belongs at \"{}\"", layout.manifest()));
+        }
+        if let Some(foreign) = self.objects().find(|object| !object.key.starts_with(&layout.root())) {
+            return Some(format!("object \"{}\" lies outside of the backup", foreign.key));
+        }
+        let numbers: std::collections::BTreeSet<u32> = self.parts.iter().map(|part| part.number).collect();
+        if numbers.len() != self.parts.len() || self.parts.iter().any(|part| part.number == 0) {
+            return Some("two parts have one number".to_owned());
+        }
+        self.cut_contradiction()
+    }
+
+    /// Block ranges of one table must join without hole or overlap, and end open.
+    fn cut_contradiction(&self) -> Option<String> {
+        let mut tables: BTreeMap<&TableName, Vec<Option<BlockRange>>> = BTreeMap::new();
+        for part in &self.parts {
+            tables.entry(&part.table).or_default().push(part.range);
+        }
+        tables.into_iter().find_map(|(table, ranges)| {
+            (!covers_once(ranges)).then(|| format!("the parts of table {table} do not cover it exactly once"))
+        })
+    }
+}
+
+fn covers_once(ranges: Vec<Option<BlockRange>>) -> bool {
+    if ranges == [None] {
+        return true;
+    }
+    let Some(mut ranges) = ranges.into_iter().collect::<Option<Vec<BlockRange>>>() else { return false };
+    ranges.sort_by_key(|range| range.from);
+    let joined = ranges.windows(2).all(|pair| pair[0].to == Some(pair[1].from));
+    joined && ranges.first().is_some_and(|r| r.from == 0) && ranges.last().is_some_and(|r| r.to.is_none())
+}

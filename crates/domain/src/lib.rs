@@ -1,0 +1,31 @@
+//! Values and decisions of Keepsake.
+//!
+//! Everything here is pure and synchronous: no clock, no environment, no randomness, no disk, no network, no SQL.
+//! A decision is handed `now` and all that it needs, and returns a complete value that others carry out.
+
+mod connection;
+mod digest;
+mod failure;
+mod ids;
+mod instance;
+mod lineage;
+mod notice;
+mod parts;
+mod proof;
+mod snapshot;
+mod table;
+
+pub use connection::{ConnectionUrl, InvalidConnectionUrl};
+pub use digest::{InvalidRowsDigest, RowsDigest};
+pub use failure::{Classified, Explanation, FailureClass, chain};
+pub use ids::{BackupId, ExecutionRowId, FencingToken, LocationId, PolicyId, SourceId};
+pub use instance::{INSTANCE_PREFIX, InstanceName, NotOurs};
+pub use lineage::{InvalidLineage, InvalidLsn, Lineage, Lsn};
+pub use notice::{Notice, NoticeKind, Severity};
+pub use parts::{Batch, BlockRange, CutLimits, PartPlan, batches, cut};
+pub use proof::{Certificate, RestoredDatabase, RestoredTable, Verdict, compare};
+pub use snapshot::{InvalidSnapshot, TransactionSnapshot};
+pub use table::{SequenceName, SequenceValue, TableName, TableShape, quote_identifier};
+
+/// An instant, always in UTC. JSON shape: RFC 3339 text.
+pub type Timestamp = jiff::Timestamp;

@@ -1,0 +1,1 @@
+//! What spans crates is tested here; the package holds nothing else.
