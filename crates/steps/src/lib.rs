@@ -1,1 +1,3 @@
-//! keepsake-steps.
+//! The steps of a backup, each repeatable, acting only through [`ports`].
+
+pub mod ports;

@@ -1,0 +1,30 @@
+//! What the steps need from the outside, by the name of the need.
+//!
+//! Each port has one contract, written here, and one suite in the test kit that runs on its twin and on its real
+//! adapter. Errors are named by what a caller can do about them.
+
+mod catalog;
+mod clock;
+mod instances;
+mod keys;
+mod notices;
+mod repository;
+mod rows;
+mod secrets;
+mod source;
+mod target;
+
+pub use catalog::{
+    AlertLog, CatalogError, CompletedBackup, CopyRecord, CopyState, Copies, Execution, Executions, FailureRecord,
+    Holds, Lease, Leases, LiveHold, NewExecution, Policies, Policy, PolicyCopy, PolicySource, Provider, RunningTest,
+    TestOutcome, Tests,
+};
+pub use clock::Clock;
+pub use instances::{Instance, InstanceSpec, InstanceStatus, Instances, InstancesError};
+pub use keys::{KeyHolder, KeyHolderError};
+pub use notices::{Notices, NoticesError};
+pub use repository::{Chunk, ChunkReceiver, ChunkSender, ObjectInfo, Repository, RepositoryError, chunks};
+pub use rows::{RowReader, RowWriter};
+pub use secrets::{Secrets, SecretsError};
+pub use source::{DatabaseShape, HeldSnapshot, Source, SourceError, SourceFacts};
+pub use target::{LoadedPart, SchemaSection, Target, TargetError, TargetFacts};

@@ -1,0 +1,246 @@
+use super::{ChunkSender, RowReader};
+use async_trait::async_trait;
+use keepsake_archive::{Coverage, ServerFacts};
+use keepsake_domain::{
+    Classified, Explanation, FailureClass, Lineage, Lsn, TableShape, Timestamp, TransactionSnapshot,
+};
+use serde::{Deserialize, Serialize};
+
+/// What preflight learned. Nothing was changed on the source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceFacts {
+    /// Database name.
+    pub database: String,
+    /// Which history it is.
+    pub lineage: Lineage,
+    /// Server, encoding, collation, extensions.
+    pub server: ServerFacts,
+    /// As `pg_dump --version` prints it; at least as new as the server.
+    pub pg_dump: String,
+}
+
+/// What the database holds, as seen in the snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseShape {
+    /// Tables with rows of their own.
+    pub tables: Vec<TableShape>,
+    /// Number of large objects.
+    pub large_objects: u64,
+    /// Kind and identity of every schema object, sorted.
+    pub objects: Vec<String>,
+    /// Roles, memberships and settings without passwords; JSON, for people and for later releases.
+    pub globals: serde_json::Value,
+    /// What a full backup leaves out.
+    pub coverage: Coverage,
+}
+
+/// A transaction that keeps a snapshot alive. Dropping it ends the transaction.
+#[async_trait]
+pub trait HeldSnapshot: Send + Sync {
+    /// The exported name, for `SET TRANSACTION SNAPSHOT`; differs for each holder of one snapshot.
+    fn name(&self) -> &str;
+    /// What it sees; equal for all holders of one snapshot.
+    fn snapshot(&self) -> &TransactionSnapshot;
+    /// WAL position when this holder began.
+    fn lsn(&self) -> Lsn;
+    /// Server time when this holder began.
+    fn taken_at(&self) -> Timestamp;
+    /// Process id of the holding session on the server, for people.
+    fn backend_pid(&self) -> i32;
+    /// Asks the server whether the transaction still lives.
+    ///
+    /// # Errors
+    /// [`SourceError::SnapshotLost`] when it does not.
+    async fn check(&self) -> Result<(), SourceError>;
+    /// Ends the transaction.
+    ///
+    /// # Errors
+    /// When the server did not confirm.
+    async fn end(self: Box<Self>) -> Result<(), SourceError>;
+}
+
+/// The database under protection. Everything here only reads, under ACCESS SHARE locks.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// Checks everything that would make a backup fail or be silently partial: connection, version against
+    /// `pg_dump`, rights on every table and sequence, row-level security that would hide rows, access to WAL position.
+    ///
+    /// # Errors
+    /// [`SourceError`], naming every object that stands in the way.
+    async fn preflight(&self) -> Result<SourceFacts, SourceError>;
+
+    /// Takes a new snapshot and exports it.
+    ///
+    /// # Errors
+    /// [`SourceError`].
+    async fn take_snapshot(&self) -> Result<Box<dyn HeldSnapshot>, SourceError>;
+
+    /// Imports an exported snapshot and exports it again, so that it outlives its first holder.
+    ///
+    /// # Errors
+    /// [`SourceError::SnapshotLost`] when the first holder is gone.
+    async fn take_over_snapshot(&self, name: &str) -> Result<Box<dyn HeldSnapshot>, SourceError>;
+
+    /// Tables, objects, globals and coverage as of the snapshot.
+    ///
+    /// # Errors
+    /// [`SourceError`].
+    async fn shape(&self, snapshot_name: &str) -> Result<DatabaseShape, SourceError>;
+
+    /// Streams the schema (sections pre-data and post-data) as a `pg_dump` custom archive without compression, then End, sent only
+    /// after `pg_dump` ended well.
+    ///
+    /// # Errors
+    /// [`SourceError::ClientFailed`] with what `pg_dump` said, without credentials.
+    async fn dump_schema(&self, snapshot_name: &str, to: &ChunkSender) -> Result<(), SourceError>;
+
+    /// Streams all large objects with owners, rights and comments as a `pg_dump` custom archive, then End.
+    ///
+    /// # Errors
+    /// As for `dump_schema`.
+    async fn dump_large_objects(&self, snapshot_name: &str, to: &ChunkSender) -> Result<(), SourceError>;
+
+    /// Opens one more connection that reads in the snapshot.
+    ///
+    /// # Errors
+    /// [`SourceError::SnapshotLost`] when no holder is left.
+    async fn reader(&self, snapshot_name: &str) -> Result<Box<dyn RowReader>, SourceError>;
+}
+
+/// Why the source could not be read. Never carries a credential.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// Host unknown or not reachable, or the connection broke.
+    #[error("cannot reach {place}")]
+    Unreachable {
+        /// Host, port and database.
+        place: String,
+        /// What was seen.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Host name does not exist.
+    #[error("unknown host in {place}")]
+    UnknownHost {
+        /// Host, port and database.
+        place: String,
+    },
+    /// User or password is wrong, or the server does not let us in.
+    #[error("{place} refused the login")]
+    LoginRefused {
+        /// Host, port and database.
+        place: String,
+        /// What the server said.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The server is newer than every pg_dump here, or older than we support.
+    #[error("server version {server} does not fit: {reason}")]
+    Version {
+        /// As the server calls itself.
+        server: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// Objects that the role may not read.
+    #[error("role {role} may not read {}", .objects.join(", "))]
+    NotReadable {
+        /// The role.
+        role: String,
+        /// Kind and name of each; at most 20, then a count.
+        objects: Vec<String>,
+    },
+    /// Row-level security would hide rows from the role.
+    #[error("row-level security would hide rows of {} from role {role}", .tables.join(", "))]
+    HiddenRows {
+        /// The role.
+        role: String,
+        /// The tables; at most 20, then a count.
+        tables: Vec<String>,
+    },
+    /// The role may not read the WAL position or the system identifier.
+    #[error("role {role} may not execute {function} on {place}")]
+    NoWalAccess {
+        /// Host, port and database.
+        place: String,
+        /// The role.
+        role: String,
+        /// The function that was refused.
+        function: String,
+    },
+    /// The snapshot's last holder is gone; the run must begin again.
+    #[error("snapshot {name} is no longer held")]
+    SnapshotLost {
+        /// The exported name.
+        name: String,
+    },
+    /// A child process failed, was not found, or ended early.
+    #[error("{program} failed: {said}")]
+    ClientFailed {
+        /// `pg_dump` or another.
+        program: String,
+        /// Its last words, without credentials, at most 2,000 characters.
+        said: String,
+    },
+    /// A statement failed, or the stream of a copy broke.
+    #[error("cannot {act} on {place}")]
+    Statement {
+        /// What was tried.
+        act: String,
+        /// Host, port and database.
+        place: String,
+        /// Whether the server's error code belongs to those that pass (connection loss, shutdown, resources, lock and
+        /// statement timeouts, serialization).
+        transient: bool,
+        /// What the server said.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Whoever takes our rows went away.
+    #[error("the reader of {what} went away")]
+    ReceiverGone {
+        /// What was being sent.
+        what: String,
+    },
+}
+
+impl Classified for SourceError {
+    fn class(&self) -> FailureClass {
+        match self {
+            Self::Unreachable { .. } | Self::ReceiverGone { .. } => FailureClass::Transient,
+            Self::Statement { transient, .. } if *transient => FailureClass::Transient,
+            Self::UnknownHost { .. }
+            | Self::LoginRefused { .. }
+            | Self::Version { .. }
+            | Self::NotReadable { .. }
+            | Self::HiddenRows { .. }
+            | Self::NoWalAccess { .. }
+            | Self::SnapshotLost { .. }
+            | Self::ClientFailed { .. }
+            | Self::Statement { .. } => FailureClass::Permanent,
+        }
+    }
+
+    fn explanation(&self) -> Explanation {
+        let next = match self {
+            Self::Unreachable { .. } => "check network, security group and server, then run again".to_owned(),
+            Self::UnknownHost { .. } => "correct the host in the source's connection URL, then run again".to_owned(),
+            Self::LoginRefused { .. } => "correct user and password in the source's secret, then run again".to_owned(),
+            Self::Version { .. } => "install PostgreSQL client tools of the server's major version or newer (layer \
+                                     or --pg-bin), then run again"
+                .to_owned(),
+            Self::NotReadable { role, .. } => format!("GRANT pg_read_all_data TO {role}, or SELECT on each"),
+            Self::HiddenRows { role, .. } => {
+                format!("back up as the tables' owner, or ALTER ROLE {role} BYPASSRLS as an administrator")
+            }
+            Self::NoWalAccess { role, function, .. } => format!("GRANT EXECUTE ON FUNCTION {function} TO {role}"),
+            Self::SnapshotLost { .. } => "run the backup again; the source ended our transaction".to_owned(),
+            Self::ClientFailed { .. } | Self::Statement { .. } => "read the cause, correct it, then run again".to_owned(),
+            Self::ReceiverGone { .. } => "run again".to_owned(),
+        };
+        Explanation {
+            at_risk: "no new recovery point was made; the source is untouched and older backups stand".to_owned(),
+            next,
+        }
+    }
+}

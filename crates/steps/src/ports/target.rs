@@ -1,0 +1,219 @@
+use super::{ChunkReceiver, RowReader, RowWriter};
+use async_trait::async_trait;
+use keepsake_archive::ServerFacts;
+use keepsake_domain::{Classified, Explanation, FailureClass, SequenceValue, TableShape};
+
+/// What a target is before anything was changed on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetFacts {
+    /// Server, encoding, collation and the extensions that could be installed there.
+    pub server: ServerFacts,
+    /// Objects that a user made and that a restore would clash with; at most 20 named. Empty means empty. A restore
+    /// of ours that was begun and not finished does not count when it was of the same backup.
+    pub user_objects: Vec<String>,
+}
+
+/// Which part of a schema archive to restore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SchemaSection {
+    /// Before the rows: types, tables, functions.
+    PreData,
+    /// After the rows: indexes, constraints, triggers, policies, materialised views' content.
+    PostData,
+}
+
+/// A part that stands in the target, with the rows that were loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoadedPart {
+    /// The part's number.
+    pub number: u32,
+    /// Its rows.
+    pub rows: u64,
+}
+
+/// The database that is restored to.
+#[async_trait]
+pub trait Target: Send + Sync {
+    /// Looks, changes nothing. `backup_id` tells an unfinished restore of the same backup from foreign content.
+    ///
+    /// # Errors
+    /// [`TargetError`].
+    async fn facts(&self, backup_id: &str) -> Result<TargetFacts, TargetError>;
+
+    /// Begins the restore of a backup: makes the bookkeeping schema `keepsake_restore`. A second call for the same
+    /// backup finds it there and is success.
+    ///
+    /// # Errors
+    /// [`TargetError::NotEmpty`] when the target holds anything else.
+    async fn begin(&self, backup_id: &str) -> Result<(), TargetError>;
+
+    /// Creates roles that the schema names and the target lacks, without login and without password. Returns those
+    /// it created. Roles that exist stay as they are.
+    ///
+    /// # Errors
+    /// [`TargetError`].
+    async fn create_missing_roles(&self, globals: &serde_json::Value) -> Result<Vec<String>, TargetError>;
+
+    /// Runs `pg_restore` on one section of the schema archive that `from` carries; `jobs` at a time for indexes.
+    /// Done once per section: a second call finds the section's mark and is success.
+    ///
+    /// # Errors
+    /// [`TargetError::RestoreFailed`] with every error that `pg_restore` reported.
+    async fn restore_schema(
+        &self,
+        section: SchemaSection,
+        from: ChunkReceiver,
+        jobs: u32,
+    ) -> Result<(), TargetError>;
+
+    /// Loads the archive of large objects, once.
+    ///
+    /// # Errors
+    /// As for `restore_schema`.
+    async fn restore_large_objects(&self, from: ChunkReceiver) -> Result<(), TargetError>;
+
+    /// Parts that stand already, from this or an earlier, interrupted call.
+    ///
+    /// # Errors
+    /// [`TargetError`].
+    async fn loaded_parts(&self) -> Result<Vec<LoadedPart>, TargetError>;
+
+    /// Opens one more connection that loads rows.
+    ///
+    /// # Errors
+    /// [`TargetError`].
+    async fn writer(&self) -> Result<Box<dyn RowWriter>, TargetError>;
+
+    /// Opens one more connection that reads rows back, for the proof.
+    ///
+    /// # Errors
+    /// [`TargetError`].
+    async fn reader(&self) -> Result<Box<dyn RowReader>, TargetError>;
+
+    /// Tables with rows of their own, to compare.
+    ///
+    /// # Errors
+    /// [`TargetError`].
+    async fn tables(&self) -> Result<Vec<TableShape>, TargetError>;
+
+    /// Kind and identity of every schema object, named as [`super::DatabaseShape::objects`] names them.
+    ///
+    /// # Errors
+    /// [`TargetError`].
+    async fn objects(&self) -> Result<Vec<String>, TargetError>;
+
+    /// Number of large objects.
+    ///
+    /// # Errors
+    /// [`TargetError`].
+    async fn large_objects(&self) -> Result<u64, TargetError>;
+
+    /// Sets sequences to where they stood.
+    ///
+    /// # Errors
+    /// [`TargetError`].
+    async fn set_sequences(&self, values: &[SequenceValue]) -> Result<(), TargetError>;
+
+    /// Removes the bookkeeping and gathers statistics. The restore is over.
+    ///
+    /// # Errors
+    /// [`TargetError`].
+    async fn finish(&self) -> Result<(), TargetError>;
+}
+
+/// Why the target could not be restored to. Never carries a credential.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// Host unknown or not reachable, or the connection broke.
+    #[error("cannot reach {place}")]
+    Unreachable {
+        /// Host, port and database.
+        place: String,
+        /// What was seen.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The server does not let us in.
+    #[error("{place} refused the login")]
+    LoginRefused {
+        /// Host, port and database.
+        place: String,
+        /// What the server said.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It holds something that nobody asked us to touch.
+    #[error("target {place} is not empty: {}", .objects.join(", "))]
+    NotEmpty {
+        /// Host, port and database.
+        place: String,
+        /// What it holds; at most 20 named.
+        objects: Vec<String>,
+    },
+    /// Server too old, other encoding, or an extension that it does not offer.
+    #[error("target {place} does not fit: {reason}")]
+    Unsuitable {
+        /// Host, port and database.
+        place: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// `pg_restore` failed, was not found, or reported errors.
+    #[error("{program} failed: {said}")]
+    RestoreFailed {
+        /// The program.
+        program: String,
+        /// Its last words, without credentials, at most 2,000 characters.
+        said: String,
+    },
+    /// The rows or the archive did not arrive whole; nothing of them was kept.
+    #[error("{what} did not arrive whole")]
+    CutOff {
+        /// What was being sent.
+        what: String,
+    },
+    /// A statement failed.
+    #[error("cannot {act} on {place}")]
+    Statement {
+        /// What was tried.
+        act: String,
+        /// Host, port and database.
+        place: String,
+        /// Whether it may pass by itself.
+        transient: bool,
+        /// What the server said.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl Classified for TargetError {
+    fn class(&self) -> FailureClass {
+        match self {
+            Self::Unreachable { .. } => FailureClass::Transient,
+            Self::Statement { transient, .. } if *transient => FailureClass::Transient,
+            Self::CutOff { .. } => FailureClass::Integrity,
+            Self::LoginRefused { .. }
+            | Self::NotEmpty { .. }
+            | Self::Unsuitable { .. }
+            | Self::RestoreFailed { .. }
+            | Self::Statement { .. } => FailureClass::Permanent,
+        }
+    }
+
+    fn explanation(&self) -> Explanation {
+        let next = match self {
+            Self::NotEmpty { .. } => "create an empty database and restore into that".to_owned(),
+            Self::Unsuitable { .. } => "restore to a server of the source's major version or newer that offers the \
+                                        same extensions"
+                .to_owned(),
+            Self::Unreachable { .. } => "check network and server, then run the same command again".to_owned(),
+            Self::LoginRefused { .. } => "correct user and password of the target, then run again".to_owned(),
+            Self::CutOff { .. } => "keepsake verify --repo <URL> --deep, and restore from a copy if it fails".to_owned(),
+            Self::RestoreFailed { .. } | Self::Statement { .. } => {
+                "read the cause, correct it, and restore into a new empty database".to_owned()
+            }
+        };
+        Explanation { at_risk: "the backup is untouched; the target is not a complete restore".to_owned(), next }
+    }
+}
