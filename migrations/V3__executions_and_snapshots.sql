@@ -82,7 +82,7 @@ comment on column keepsake.backup_executions.execution_id is
   'The state machine''s execution ARN, or cli:<uuid>. Null until the run of a requested backup begins.';
 comment on column keepsake.backup_executions.backup_id is 'The recovery point that this run makes; backup_snapshots.id once it exists.';
 comment on column keepsake.backup_executions.transfer_rate_bytes_per_second is 'Raw bytes read per second of dumping, without the test restore.';
-comment on column keepsake.backup_executions.holds_released_at is 'When the dump needed its snapshot no longer; no new holder may begin after it.';
+comment on column keepsake.backup_executions.holds_released_at is 'When the dump needed its snapshot no longer; a holder that begins later is released at once.';
 create index executions_by_status on keepsake.backup_executions (status, scheduled_at);
 create index executions_by_start on keepsake.backup_executions (started_at);
 create index executions_by_policy on keepsake.backup_executions (policy_id, started_at);

@@ -19,7 +19,7 @@ create table keepsake.snapshot_holds (
   constraint holds_ends_after_export check (ends_at > exported_at)
 );
 comment on table keepsake.snapshot_holds is 'One holder of a run''s exported snapshot; the next relay imports it before ends_at.';
-comment on column keepsake.snapshot_holds.released_at is 'When it was let go; recorded once. The holder reads it and ends.';
+comment on column keepsake.snapshot_holds.released_at is 'When it was let go or ended; recorded once. The holder reads it and ends.';
 
 create function keepsake.guard_hold() returns trigger
 language plpgsql
@@ -29,24 +29,23 @@ declare
   execution keepsake.backup_executions;
 begin
   if tg_op = 'INSERT' then
-    -- The lock makes this wait for a release_holds that is under way: no holder may slip in beside it.
+    -- The lock makes this wait for a release_holds that is under way. A holder that takes over just then is no
+    -- failure: it finds itself released from the start, is never the current one, and ends.
     select * into execution from keepsake.backup_executions where id = new.execution_id for share;
     if execution.holds_released_at is not null or execution.status in ('completed', 'failed', 'cancelled') then
-      raise exception 'execution % needs its snapshot no longer', new.execution_id using errcode = 'KS001';
+      new.released_at := coalesce(execution.holds_released_at, clock_timestamp());
     end if;
     return new;
   end if;
-  if old.released_at is not null
-    and to_jsonb(new) - 'updated_at' is distinct from to_jsonb(old) - 'updated_at'
-  then
+  if old.released_at is not null and new.released_at is distinct from old.released_at then
     raise exception 'hold % of execution % was released', old.relay_number, old.execution_id using errcode = 'KS001';
   end if;
-  -- A later relay that is repeated imports the same snapshot again under a new name. A first one that is repeated
-  -- exports another state of the database, and parts of two states must never meet in one backup.
-  if (new.execution_id, new.relay_number) is distinct from (old.execution_id, old.relay_number)
-    or (old.relay_number = 0 and new.snapshot_name <> old.snapshot_name)
+  -- A holder that begins again exports under a new name: it is the next relay, and not this one.
+  if (new.execution_id, new.relay_number, new.snapshot_name)
+    is distinct from (old.execution_id, old.relay_number, old.snapshot_name)
   then
-    raise exception 'execution %: its snapshot cannot change', old.execution_id using errcode = 'KS003';
+    raise exception 'hold % of execution %: its snapshot cannot change', old.relay_number, old.execution_id
+      using errcode = 'KS003';
   end if;
   return new;
 end
@@ -68,7 +67,7 @@ as $$
   limit 1
 $$;
 
--- Lets every hold of an execution go, and refuses any that would come later. A second call releases nothing more.
+-- Lets every hold of an execution go, also those that come later. A second call releases nothing more.
 -- Returns how many holds it released.
 create function keepsake.release_holds(execution uuid) returns integer
 language plpgsql

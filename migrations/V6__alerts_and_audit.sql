@@ -3,6 +3,7 @@
 create table keepsake.alerts (
   id uuid primary key default gen_random_uuid(),
   execution_id uuid references keepsake.backup_executions (id),
+  workflow_execution_id text,
   kind text not null,
   severity text not null,
   subject text not null,
@@ -16,6 +17,9 @@ create table keepsake.alerts (
   updated_at timestamptz not null default clock_timestamp(),
   -- A repeated Alert step finds its row here instead of telling people twice.
   constraint alerts_once_per_kind unique (execution_id, kind),
+  -- The same for a run that failed before it had a row.
+  constraint alerts_once_per_workflow unique (workflow_execution_id, kind),
+  constraint alerts_workflow_execution_id_shape check (workflow_execution_id ~ '^(arn:|cli:)[^[:space:]]+$'),
   constraint alerts_texts_not_empty check (kind <> '' and subject <> ''),
   constraint alerts_severity_known check (severity in ('info', 'warning', 'critical')),
   constraint alerts_status_known check (status in ('pending', 'sent', 'failed')),
@@ -25,6 +29,8 @@ create table keepsake.alerts (
   constraint alerts_body_object check (jsonb_typeof(body) = 'object')
 );
 comment on table keepsake.alerts is 'One notice; sent is final, failed may be tried again.';
+comment on column keepsake.alerts.workflow_execution_id is
+  'The state machine''s execution or cli:<uuid>, as in backup_executions.execution_id; known also when no row is.';
 comment on column keepsake.alerts.kind is 'What the notice is about, like backup_failed; once per execution.';
 create index alerts_by_status on keepsake.alerts (status, created_at) where status <> 'sent';
 

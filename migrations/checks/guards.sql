@@ -1,5 +1,6 @@
 -- Tries to break each guard of the catalog, as a superuser and as each role, and raises at the first one that holds
--- not. Runs on a migrated database, by psql or by one simple query; everything is rolled back.
+-- not. Runs on a migrated database, by psql or by one simple query; everything is rolled back. Whoever runs it must be
+-- able to take on the four roles. It is one long file because all claims share one transaction and its rows.
 begin;
 
 -- The claim holds when the statement, run as the role, is refused with one of these codes.
@@ -39,6 +40,32 @@ begin
   end;
   if problem is not null or actual is distinct from expected then
     raise exception 'violated: % (expected %, got %)', claim, expected, coalesce(problem, actual, 'null');
+  end if;
+end $$;
+
+-- The claim is a constraint's name: a copy of some row of the table, so changed, violates that very constraint.
+create function pg_temp.violates(constraint_wanted text, table_name text, patch jsonb) returns void
+language plpgsql as $$
+declare
+  columns text;
+  found_constraint text := 'nothing';
+begin
+  select string_agg(quote_ident(attname), ', ') into columns
+  from pg_attribute
+  where attrelid = ('keepsake.' || table_name)::regclass and attnum > 0 and not attisdropped and attgenerated = '';
+  begin
+    execute format('insert into keepsake.%I (%s) select %s from (
+      select (jsonb_populate_record(original, $1)).* from keepsake.%1$I as original limit 1) as changed',
+      table_name, columns, columns) using jsonb_build_object('id', gen_random_uuid()) || patch;
+    raise exception 'accepted' using errcode = 'KS999';
+  exception
+    when check_violation or unique_violation or foreign_key_violation then
+      get stacked diagnostics found_constraint = constraint_name;
+    when others then
+      found_constraint := sqlstate || ': ' || sqlerrm;
+  end;
+  if found_constraint <> constraint_wanted then
+    raise exception 'violated: % of % (%)', constraint_wanted, table_name, found_constraint;
   end if;
 end $$;
 
@@ -274,7 +301,7 @@ select pg_temp.hold(2, 0.001);
 select pg_sleep(0.002);
 select pg_temp.answers('the current hold is the newest that lives', pg_temp.owner(),
   $q$select relay_number::text from keepsake.current_hold(pg_temp.id('h'))$q$, '1');
-select pg_temp.refused('the first holder''s snapshot cannot be replaced', pg_temp.owner(),
+select pg_temp.refused('a holder''s snapshot cannot be replaced', pg_temp.owner(),
   $q$update keepsake.snapshot_holds set snapshot_name = 'other' where execution_id = pg_temp.id('h')
      and relay_number = 0$q$, 'KS003');
 update keepsake.snapshot_holds set released_at = clock_timestamp()
@@ -286,7 +313,13 @@ select pg_temp.answers('all holds are released together', pg_temp.owner(),
   $q$select keepsake.release_holds(pg_temp.id('h'))::text$q$, '2');
 select pg_temp.answers('a second release releases nothing', pg_temp.owner(),
   $q$select keepsake.release_holds(pg_temp.id('h'))::text$q$, '0');
-select pg_temp.refused('no holder begins after the release', pg_temp.owner(), $q$select pg_temp.hold(3)$q$, 'KS001');
+select pg_temp.hold(3);
+select pg_temp.answers('a holder that begins after the release is released at once', pg_temp.owner(),
+  $q$select (released_at is not null) || ' ' || (select count(*) from keepsake.current_hold(pg_temp.id('h')))
+     from keepsake.snapshot_holds where execution_id = pg_temp.id('h') and relay_number = 3$q$, 'true 0');
+select pg_temp.answers('a released holder may still show life', pg_temp.owner(),
+  $q$update keepsake.snapshot_holds set heartbeat_at = clock_timestamp()
+     where execution_id = pg_temp.id('h') and relay_number = 3 returning lane$q$, 'a');
 
 -- Leases -------------------------------------------------------------------------------------------------------------
 create function pg_temp.lease(holder text, ttl interval) returns text language sql as $$
@@ -331,8 +364,8 @@ select pg_temp.refused('a lease is not deleted, or its token would begin again',
   $q$delete from keepsake.leases$q$, 'KS003');
 
 -- Alerts -------------------------------------------------------------------------------------------------------------
-insert into keepsake.alerts (id, execution_id, kind, severity, subject, body)
-values (pg_temp.id('alert'), pg_temp.id('a'), 'backup_failed', 'critical', 'x', '{"text": "postgres://u:hunter2@h/d"}');
+insert into keepsake.alerts (id, execution_id, workflow_execution_id, kind, severity, subject, body)
+values (pg_temp.id('alert'), pg_temp.id('a'), 'cli:guards-a', 'backup_failed', 'critical', 'x', '{"text": "postgres://u:hunter2@h/d"}');
 select pg_temp.answers('an alert carries no credential', pg_temp.owner(),
   $q$select body ->> 'text' from keepsake.alerts where id = pg_temp.id('alert')$q$, 'postgres://***@h/d');
 select pg_temp.refused('an alert of one kind is raised once per run', pg_temp.owner(),
@@ -365,10 +398,127 @@ select pg_temp.refused('an entry is not changed', pg_temp.owner(),
 select pg_temp.refused('an entry is not deleted', pg_temp.owner(), $q$delete from keepsake.audit_log$q$, 'KS003');
 select pg_temp.refused('the log is not truncated', pg_temp.owner(), $q$truncate keepsake.audit_log$q$, 'KS003');
 
+-- Every other constraint ---------------------------------------------------------------------------------------------
+select pg_temp.violates(constraint_name, table_name, patch::jsonb)
+from (values
+  ('locations_storage_type_known', 'backup_storage_locations', '{"storage_type": "tape"}'),
+  ('locations_health_status_known', 'backup_storage_locations', '{"health_status": "fine"}'),
+  ('locations_capacity_range', 'backup_storage_locations', '{"used_capacity_bytes": -1}'),
+  ('locations_name_unique', 'backup_storage_locations', '{"url": "s3://other"}'),
+  ('locations_url_unique', 'backup_storage_locations', '{"name": "other"}'),
+  ('policies_name_not_empty', 'backup_policies', '{"name": ""}'),
+  ('policies_resource_type_known', 'backup_policies', '{"resource_type": "disk"}'),
+  ('policies_timezone_not_empty', 'backup_policies', '{"timezone": ""}'),
+  ('policies_backup_type_known', 'backup_policies', '{"backup_type": "partial"}'),
+  ('policies_compression_level_range', 'backup_policies', '{"compression_level": 23}'),
+  ('policies_part_size_range', 'backup_policies', '{"part_size_bytes": 1}'),
+  ('policies_max_parallel_jobs_range', 'backup_policies', '{"max_parallel_jobs": 0}'),
+  ('policies_bandwidth_range', 'backup_policies', '{"bandwidth_limit_mbps": 0}'),
+  ('policies_service_class_known', 'backup_policies', '{"service_class": "gold"}'),
+  ('policies_objectives_range', 'backup_policies', '{"rpo": "0"}'),
+  ('policies_name_unique', 'backup_policies', '{}'),
+  ('backup_policies_source_id_fkey', 'backup_policies', '{"name": "other", "source_id": "00000000-0000-0000-0000-000000000000"}'),
+  ('policy_locations_position_range', 'policy_locations', '{"position": -1}'),
+  ('policy_locations_once', 'policy_locations', '{"position": 1}'),
+  ('policy_locations_policy_id_fkey', 'policy_locations', '{"policy_id": "00000000-0000-0000-0000-000000000000"}'),
+  ('policy_locations_location_id_fkey', 'policy_locations', '{"position": 1, "location_id": "00000000-0000-0000-0000-000000000000"}'),
+  ('executions_execution_id_shape', 'backup_executions', '{"status": "pending", "completed_at": null, "backup_id": null, "execution_id": "host-7"}'),
+  ('executions_backup_type_known', 'backup_executions', '{"status": "pending", "completed_at": null, "backup_id": null, "execution_id": "cli:new", "backup_type": "partial"}'),
+  ('executions_backup_scope_known', 'backup_executions', '{"status": "pending", "completed_at": null, "backup_id": null, "execution_id": "cli:new", "backup_scope": "half"}'),
+  ('executions_integrity_status_known', 'backup_executions', '{"status": "pending", "completed_at": null, "backup_id": null, "execution_id": "cli:new", "integrity_status": "maybe"}'),
+  ('executions_backup_location_shape', 'backup_executions', '{"status": "pending", "completed_at": null, "backup_id": null, "execution_id": "cli:new", "backup_location": "s3://u:p@bucket"}'),
+  ('executions_error_class_known', 'backup_executions', '{"status": "pending", "completed_at": null, "backup_id": null, "execution_id": "cli:new", "error_class": "Oops"}'),
+  ('backup_executions_source_id_fkey', 'backup_executions', '{"status": "pending", "completed_at": null, "backup_id": null, "execution_id": "cli:new", "source_id": "00000000-0000-0000-0000-000000000000"}'),
+  ('backup_executions_policy_id_fkey', 'backup_executions', '{"status": "pending", "completed_at": null, "backup_id": null, "execution_id": "cli:new", "policy_id": "00000000-0000-0000-0000-000000000000"}'),
+  ('snapshots_counts_range', 'backup_snapshots', '{"tables": -1, "validation_status": "pending", "verified_at": null}'),
+  ('snapshots_counts_range', 'backup_snapshots', '{"rows": -1, "validation_status": "pending", "verified_at": null}'),
+  ('snapshots_counts_range', 'backup_snapshots', '{"raw_bytes": -1, "validation_status": "pending", "verified_at": null}'),
+  ('snapshots_counts_range', 'backup_snapshots', '{"stored_bytes": -1, "validation_status": "pending", "verified_at": null}'),
+  ('snapshots_counts_range', 'backup_snapshots', '{"tenant_count": -1, "validation_status": "pending", "verified_at": null}'),
+  ('snapshots_xids_in_order', 'backup_snapshots', '{"validation_status": "pending", "verified_at": null, "snapshot_xmin": 2, "snapshot_xmax": 1}'),
+  ('snapshots_row_counts_object', 'backup_snapshots', '{"validation_status": "pending", "verified_at": null, "row_counts": []}'),
+  ('snapshots_manifest_object', 'backup_snapshots', '{"validation_status": "pending", "verified_at": null, "manifest": {}}'),
+  ('snapshots_manifest_sha256_shape', 'backup_snapshots', '{"validation_status": "pending", "verified_at": null, "manifest_sha256": "AB"}'),
+  ('snapshots_storage_provider_known', 'backup_snapshots', '{"validation_status": "pending", "verified_at": null, "storage_provider": "tape"}'),
+  ('snapshots_storage_location_shape', 'backup_snapshots', '{"validation_status": "pending", "verified_at": null, "storage_location": "s3://u:p@bucket"}'),
+  ('snapshots_validation_status_known', 'backup_snapshots', '{"validation_status": "pending", "verified_at": null, "validation_status": "good"}'),
+  ('backup_snapshots_source_id_fkey', 'backup_snapshots', '{"validation_status": "pending", "verified_at": null, "execution_id": null, "source_id": "00000000-0000-0000-0000-000000000000"}'),
+  ('backup_snapshots_location_id_fkey', 'backup_snapshots', '{"validation_status": "pending", "verified_at": null, "execution_id": null, "location_id": "00000000-0000-0000-0000-000000000000"}'),
+  ('backup_snapshots_base_snapshot_id_fkey', 'backup_snapshots', '{"validation_status": "pending", "verified_at": null, "execution_id": null, "base_snapshot_id": "00000000-0000-0000-0000-000000000000"}'),
+  ('backup_snapshots_previous_snapshot_id_fkey', 'backup_snapshots', '{"validation_status": "pending", "verified_at": null, "execution_id": null, "previous_snapshot_id": "00000000-0000-0000-0000-000000000000"}'),
+  ('snapshots_not_their_own_base', 'backup_snapshots', '{"validation_status": "pending", "verified_at": null, "id": "00000000-0000-0000-0000-000000000000", "base_snapshot_id": "00000000-0000-0000-0000-000000000000"}'),
+  ('copies_status_known', 'backup_copies', '{"status": "done"}'),
+  ('copies_attempts_range', 'backup_copies', '{"attempts": -1}'),
+  ('backup_copies_snapshot_id_fkey', 'backup_copies', '{"snapshot_id": "00000000-0000-0000-0000-000000000000"}'),
+  ('backup_copies_location_id_fkey', 'backup_copies', '{"location_id": "00000000-0000-0000-0000-000000000000"}'),
+  ('tests_test_type_known', 'backup_tests', '{"test_type": "look"}'),
+  ('tests_verdict_known', 'backup_tests', '{"verdict": "fine"}'),
+  ('tests_ended', 'backup_tests', '{"verdict": "running", "completed_at": "2100-01-01"}'),
+  ('tests_times_in_order', 'backup_tests', '{"verdict": "failed", "started_at": "2026-01-02", "completed_at": "2026-01-01"}'),
+  ('tests_json_shapes', 'backup_tests', '{"errors": {}}'),
+  ('backup_tests_snapshot_id_fkey', 'backup_tests', '{"verdict": "inconclusive", "snapshot_id": "00000000-0000-0000-0000-000000000000"}'),
+  ('alerts_once_per_workflow', 'alerts', '{"status": "pending", "execution_id": null}'),
+  ('alerts_workflow_execution_id_shape', 'alerts', '{"status": "pending", "workflow_execution_id": "host-7"}'),
+  ('alerts_texts_not_empty', 'alerts', '{"status": "pending", "kind": ""}'),
+  ('alerts_severity_known', 'alerts', '{"status": "pending", "severity": "loud"}'),
+  ('alerts_status_known', 'alerts', '{"status": "lost"}'),
+  ('alerts_body_object', 'alerts', '{"status": "pending", "body": []}'),
+  ('alerts_execution_id_fkey', 'alerts', '{"status": "pending", "workflow_execution_id": null, "execution_id": "00000000-0000-0000-0000-000000000000"}'),
+  ('leases_texts_not_empty', 'leases', '{"name": ""}'),
+  ('leases_fencing_token_range', 'leases', '{"name": "other", "fencing_token": 0}'),
+  ('leases_times_in_order', 'leases', '{"name": "other", "expires_at": "2000-01-01"}'),
+  ('audit_texts_not_empty', 'audit_log', '{"id": 1, "actor": ""}'),
+  ('audit_details_object', 'audit_log', '{"id": 1, "details": []}')
+) as cases (constraint_name, table_name, patch);
+select pg_temp.refused('a run does not end before it began', pg_temp.owner(),
+  $q$update keepsake.backup_executions set status = 'cancelled', completed_at = '2026-01-01'
+     where id = pg_temp.id('h')$q$, '23514');
+select pg_temp.refused('a run''s status is one of the known', pg_temp.owner(),
+  $q$update keepsake.backup_executions set status = 'paused' where id = pg_temp.id('h')$q$, 'KS001');
+select pg_temp.refused('a run announces a backup of its own', pg_temp.owner(),
+  $q$insert into keepsake.backup_executions (id, source_id, backup_type, backup_id)
+     values (gen_random_uuid(), pg_temp.id('source'), 'full', pg_temp.id('backup a'))$q$, '23505');
+select pg_temp.refused('a state-machine execution has one run', pg_temp.owner(),
+  $q$insert into keepsake.backup_executions (id, source_id, backup_type, execution_id)
+     values (gen_random_uuid(), pg_temp.id('source'), 'full', 'cli:guards-a')$q$, '23505');
+select pg_temp.refused('a hold ends after it began', pg_temp.owner(),
+  $q$select pg_temp.begin_execution('i'); insert into keepsake.snapshot_holds
+     (execution_id, relay_number, lane, snapshot_name, backend_pid, exported_at, ends_at)
+     values (pg_temp.id('i'), 0, 'a', 's', 7, now(), now())$q$, '23514');
+select pg_temp.refused('relays are counted from 0', pg_temp.owner(),
+  $q$select pg_temp.begin_execution('i'); insert into keepsake.snapshot_holds
+     (execution_id, relay_number, lane, snapshot_name, backend_pid, ends_at)
+     values (pg_temp.id('i'), -1, 'a', 's', 7, now() + interval '1 day')$q$, '23514');
+select pg_temp.refused('a hold names its snapshot', pg_temp.owner(),
+  $q$select pg_temp.begin_execution('i'); insert into keepsake.snapshot_holds
+     (execution_id, relay_number, lane, snapshot_name, backend_pid, ends_at)
+     values (pg_temp.id('i'), 0, 'a', '', 7, now() + interval '1 day')$q$, '23514');
+select pg_temp.refused('a hold is a backend''s', pg_temp.owner(),
+  $q$select pg_temp.begin_execution('i'); insert into keepsake.snapshot_holds
+     (execution_id, relay_number, lane, snapshot_name, backend_pid, ends_at)
+     values (pg_temp.id('i'), 0, 'a', 's', 0, now() + interval '1 day')$q$, '23514');
+select pg_temp.refused('a hold is of a known run', pg_temp.owner(),
+  $q$insert into keepsake.snapshot_holds
+     (execution_id, relay_number, lane, snapshot_name, backend_pid, ends_at)
+     values (gen_random_uuid(), 0, 'a', 's', 7, now() + interval '1 day')$q$, '23503');
+select pg_temp.answers('a copy''s error carries no credential', pg_temp.owner(),
+  $q$update keepsake.backup_copies set status = 'failed', error = 'get https://u:hunter2@h/x'
+     where snapshot_id = pg_temp.id('backup a') returning error$q$, 'get https://***@h/x');
+select pg_temp.answers('a test''s errors carry no credential', pg_temp.owner(),
+  $q$insert into keepsake.backup_tests (id, snapshot_id, test_type, test_environment, errors)
+     values (gen_random_uuid(), pg_temp.id('backup a'), 'spot_check', 'x', '["postgres://u:hunter2@h/d"]')
+     returning errors::text$q$, '["postgres://***@h/d"]');
+
 -- Nothing is removed -------------------------------------------------------------------------------------------------
 select pg_temp.refused('a run is not deleted', pg_temp.owner(),
   $q$delete from keepsake.backup_executions where id = pg_temp.id('h')$q$, 'KS003');
 select pg_temp.refused('a snapshot is not deleted', pg_temp.owner(), $q$delete from keepsake.backup_snapshots$q$, 'KS003');
+-- Without CASCADE the reference of another table would refuse it already.
+set local client_min_messages to warning;
+select pg_temp.answers('each kept table refuses to be truncated by itself', pg_temp.owner(),
+  $q$select string_agg(tgrelid::regclass::text, ' ' order by tgrelid::regclass::text) from pg_trigger
+     where tgname = 'refuse_truncate' and tgenabled = 'O'$q$,
+  'keepsake.audit_log keepsake.backup_executions keepsake.backup_snapshots keepsake.backup_tests keepsake.leases');
 select pg_temp.refused('runs are not truncated', pg_temp.owner(),
   $q$truncate keepsake.backup_executions cascade$q$, 'KS003');
 select pg_temp.refused('a source with a policy is not deleted', pg_temp.owner(),
@@ -378,6 +528,72 @@ select pg_temp.refused('a source with a policy is not deleted', pg_temp.owner(),
 select pg_temp.answers('row-level security is on and forced everywhere', pg_temp.owner(),
   $q$select count(*)::text from pg_class where relnamespace = 'keepsake'::regnamespace and relkind in ('r', 'p')
      and not (relrowsecurity and relforcerowsecurity)$q$, '0');
+-- What a role may do needs both a grant and a policy. Column grants count as the whole table, marked with a star.
+create function pg_temp.powers(role_name text, command text) returns text language sql as $$
+  select coalesce(string_agg(relname || case when has_table_privilege(role_name, oid, command) then '' else '*' end,
+    ' ' order by relname), 'nothing')
+  from pg_class
+  where relnamespace = 'keepsake'::regnamespace and relkind = 'r'
+    and (has_table_privilege(role_name, oid, command)
+      or (command <> 'DELETE' and has_any_column_privilege(role_name, oid, command)))
+    and exists (select from pg_policies where schemaname = 'keepsake' and tablename = relname
+      and permissive = 'PERMISSIVE' and role_name = any (roles) and cmd in (command, 'ALL'))
+$$;
+select pg_temp.answers('keepsake_admin: delete', pg_temp.owner(),
+  $q$select pg_temp.powers('keepsake_admin', 'DELETE')$q$,
+  'alerts backup_policies backup_storage_locations policy_locations sources');
+select pg_temp.answers('keepsake_admin: insert', pg_temp.owner(),
+  $q$select pg_temp.powers('keepsake_admin', 'INSERT')$q$,
+  'alerts audit_log backup_copies backup_executions backup_policies backup_snapshots'
+  ' backup_storage_locations backup_tests leases policy_locations snapshot_holds sources');
+select pg_temp.answers('keepsake_admin: select', pg_temp.owner(),
+  $q$select pg_temp.powers('keepsake_admin', 'SELECT')$q$,
+  'alerts audit_log backup_copies backup_executions backup_policies backup_snapshots'
+  ' backup_storage_locations backup_tests leases policy_locations snapshot_holds sources');
+select pg_temp.answers('keepsake_admin: update', pg_temp.owner(),
+  $q$select pg_temp.powers('keepsake_admin', 'UPDATE')$q$,
+  'alerts backup_copies backup_executions backup_policies backup_snapshots backup_storage_locations'
+  ' backup_tests leases policy_locations snapshot_holds sources');
+select pg_temp.answers('keepsake_function: delete', pg_temp.owner(),
+  $q$select pg_temp.powers('keepsake_function', 'DELETE')$q$,
+  'nothing');
+select pg_temp.answers('keepsake_function: insert', pg_temp.owner(),
+  $q$select pg_temp.powers('keepsake_function', 'INSERT')$q$,
+  'alerts audit_log backup_copies backup_executions backup_snapshots backup_tests leases snapshot_holds');
+select pg_temp.answers('keepsake_function: select', pg_temp.owner(),
+  $q$select pg_temp.powers('keepsake_function', 'SELECT')$q$,
+  'alerts audit_log backup_copies backup_executions backup_policies backup_snapshots'
+  ' backup_storage_locations backup_tests leases policy_locations snapshot_holds sources');
+select pg_temp.answers('keepsake_function: update', pg_temp.owner(),
+  $q$select pg_temp.powers('keepsake_function', 'UPDATE')$q$,
+  'alerts backup_copies backup_executions backup_policies* backup_snapshots backup_storage_locations*'
+  ' backup_tests leases snapshot_holds');
+select pg_temp.answers('keepsake_operator: delete', pg_temp.owner(),
+  $q$select pg_temp.powers('keepsake_operator', 'DELETE')$q$,
+  'nothing');
+select pg_temp.answers('keepsake_operator: insert', pg_temp.owner(),
+  $q$select pg_temp.powers('keepsake_operator', 'INSERT')$q$,
+  'audit_log backup_executions*');
+select pg_temp.answers('keepsake_operator: select', pg_temp.owner(),
+  $q$select pg_temp.powers('keepsake_operator', 'SELECT')$q$,
+  'alerts audit_log backup_copies backup_executions backup_policies backup_snapshots'
+  ' backup_storage_locations backup_tests leases policy_locations snapshot_holds sources');
+select pg_temp.answers('keepsake_operator: update', pg_temp.owner(),
+  $q$select pg_temp.powers('keepsake_operator', 'UPDATE')$q$,
+  'nothing');
+select pg_temp.answers('keepsake_viewer: delete', pg_temp.owner(),
+  $q$select pg_temp.powers('keepsake_viewer', 'DELETE')$q$,
+  'nothing');
+select pg_temp.answers('keepsake_viewer: insert', pg_temp.owner(),
+  $q$select pg_temp.powers('keepsake_viewer', 'INSERT')$q$,
+  'nothing');
+select pg_temp.answers('keepsake_viewer: select', pg_temp.owner(),
+  $q$select pg_temp.powers('keepsake_viewer', 'SELECT')$q$,
+  'alerts audit_log backup_copies backup_executions backup_policies backup_snapshots'
+  ' backup_storage_locations* backup_tests leases policy_locations snapshot_holds sources*');
+select pg_temp.answers('keepsake_viewer: update', pg_temp.owner(),
+  $q$select pg_temp.powers('keepsake_viewer', 'UPDATE')$q$,
+  'nothing');
 -- A role without privileges on temporary functions needs literal ids.
 create function pg_temp.with_ids(statement text) returns text language plpgsql as $$
 declare
