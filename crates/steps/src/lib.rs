@@ -1,3 +1,46 @@
 //! The steps of a backup, each repeatable, acting only through [`ports`].
 
 pub mod ports;
+
+mod begin_backup;
+mod dump;
+mod error;
+mod hold_snapshot;
+mod list_backups;
+mod open_backup;
+mod rechunk;
+mod record_outcome;
+mod replicate_backup;
+mod restore_backup;
+mod run;
+mod seal_backup;
+mod streams;
+mod test_instance;
+mod upload_parts;
+mod verify_archive;
+mod verify_restore;
+mod work;
+
+pub use begin_backup::{
+    BeginCatalog, BeginRequest, LEASE_TTL, open_run, prepare_run, read_policy, recovery_recipients,
+};
+pub use dump::{Dumper, dump};
+pub use error::StepError;
+pub use hold_snapshot::{GRACE, Holder, Lane, hold_snapshot, release_snapshot};
+pub use list_backups::{StandingBackup, find_backup, manifest_keys, read_backup};
+pub use open_backup::open_backup;
+pub use record_outcome::{
+    CleanUp, completion_notice, failure_notice, record_completion, record_failure, send_alert,
+};
+pub use replicate_backup::{Replication, VerifiedCopy, copy_backup, replicate_backup};
+pub use restore_backup::{PartLoaded, Restore, finish_target, parts_of, prepare_target, restore_parts};
+pub use run::Run;
+pub use seal_backup::{SealedBackup, Sealing, seal_backup};
+pub use test_instance::{
+    InstanceProgress, available_instance, drop_instance, drop_instance_patiently, provision_instance,
+    storage_gib,
+};
+pub use upload_parts::{PartSeen, upload_parts};
+pub use verify_archive::{Damage, Depth, verify_archive};
+pub use verify_restore::{RestoreFacts, certify, read_back, store_certificate};
+pub use work::{DumpPlan, TakenSnapshot, Work};

@@ -403,7 +403,12 @@ pub trait AlertLog: Send + Sync {
     ///
     /// # Errors
     /// [`CatalogError`].
-    async fn delivered(&self, execution_id: &str, notice: &Notice, message_id: &str) -> Result<(), CatalogError>;
+    async fn delivered(
+        &self,
+        execution_id: &str,
+        notice: &Notice,
+        message_id: &str,
+    ) -> Result<(), CatalogError>;
 }
 
 /// Why the catalog did not do it. Never carries a credential.
@@ -474,7 +479,9 @@ impl Classified for CatalogError {
         let next = match self {
             Self::Unavailable { .. } => "check the catalog database, then run again".to_owned(),
             Self::NotFound { .. } => "keepsake catalog apply <FILE> to declare it, then run again".to_owned(),
-            Self::Held { holder, .. } => format!("nothing to do: {holder} is running; the next schedule runs after it"),
+            Self::Held { holder, .. } => {
+                format!("nothing to do: {holder} is running; the next schedule runs after it")
+            }
             Self::Fenced { .. } => "nothing to do: a newer run took over".to_owned(),
             Self::Transition { .. } | Self::Refused { .. } => {
                 "keepsake catalog migrate, and check the function's database role".to_owned()

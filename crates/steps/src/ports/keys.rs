@@ -9,7 +9,11 @@ pub trait KeyHolder: Send + Sync {
     ///
     /// # Errors
     /// [`KeyHolderError`].
-    async fn wrap(&self, identity: &BackupIdentity, backup_id: BackupId) -> Result<WrappedKey, KeyHolderError>;
+    async fn wrap(
+        &self,
+        identity: &BackupIdentity,
+        backup_id: BackupId,
+    ) -> Result<WrappedKey, KeyHolderError>;
 
     /// Opens what was wrapped; `Ok(None)` when this holder did not wrap it.
     ///
@@ -70,7 +74,9 @@ impl Classified for KeyHolderError {
                 format!("allow the role to {act} with {key_id}, or use the offline recovery key (--key-file)")
             }
             Self::Unavailable { .. } => "run again; or use the offline recovery key (--key-file)".to_owned(),
-            Self::Tampered { .. } => "use another copy's keys object, or the offline recovery key (--key-file)".to_owned(),
+            Self::Tampered { .. } => {
+                "use another copy's keys object, or the offline recovery key (--key-file)".to_owned()
+            }
         };
         Explanation { at_risk: "backups stand as they are; this key could not be used now".to_owned(), next }
     }

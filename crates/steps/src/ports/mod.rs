@@ -15,9 +15,9 @@ mod source;
 mod target;
 
 pub use catalog::{
-    AlertLog, CatalogError, CompletedBackup, CopyRecord, CopyState, Copies, Execution, Executions, FailureRecord,
-    Holds, Lease, Leases, LiveHold, NewExecution, Policies, Policy, PolicyCopy, PolicySource, Provider, RunningTest,
-    TestOutcome, Tests,
+    AlertLog, CatalogError, CompletedBackup, Copies, CopyRecord, CopyState, Execution, Executions,
+    FailureRecord, Holds, Lease, Leases, LiveHold, NewExecution, Policies, Policy, PolicyCopy, PolicySource,
+    Provider, RunningTest, TestOutcome, Tests,
 };
 pub use clock::Clock;
 pub use instances::{Instance, InstanceSpec, InstanceStatus, Instances, InstancesError};

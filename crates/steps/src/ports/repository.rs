@@ -205,11 +205,18 @@ impl Classified for RepositoryError {
                 "keepsake verify --repo <URL> --deep, and restore from a copy if it fails".to_owned()
             }
             Self::AlreadyExists { .. } => "keepsake list --repo <URL> to see what stands there".to_owned(),
-            Self::Denied { url, act, .. } => format!("grant the role the right to {act} in {url}, then run again"),
-            Self::Full { url, .. } => format!("free space in {url} or choose another repository, then run again"),
+            Self::Denied { url, act, .. } => {
+                format!("grant the role the right to {act} in {url}, then run again")
+            }
+            Self::Full { url, .. } => {
+                format!("free space in {url} or choose another repository, then run again")
+            }
             Self::Unavailable { .. } => "run again; if it stays so, look at the store's health".to_owned(),
             Self::TooLarge { .. } | Self::Refused { .. } => "read the cause below and correct it".to_owned(),
         };
-        Explanation { at_risk: "backups that stand are untouched; this run has not made a new one".to_owned(), next }
+        Explanation {
+            at_risk: "backups that stand are untouched; this run has not made a new one".to_owned(),
+            next,
+        }
     }
 }

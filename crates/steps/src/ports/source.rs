@@ -224,22 +224,33 @@ impl Classified for SourceError {
     fn explanation(&self) -> Explanation {
         let next = match self {
             Self::Unreachable { .. } => "check network, security group and server, then run again".to_owned(),
-            Self::UnknownHost { .. } => "correct the host in the source's connection URL, then run again".to_owned(),
-            Self::LoginRefused { .. } => "correct user and password in the source's secret, then run again".to_owned(),
-            Self::Version { .. } => "install PostgreSQL client tools of the server's major version or newer (layer \
+            Self::UnknownHost { .. } => {
+                "correct the host in the source's connection URL, then run again".to_owned()
+            }
+            Self::LoginRefused { .. } => {
+                "correct user and password in the source's secret, then run again".to_owned()
+            }
+            Self::Version { .. } => {
+                "install PostgreSQL client tools of the server's major version or newer (layer \
                                      or --pg-bin), then run again"
-                .to_owned(),
+                    .to_owned()
+            }
             Self::NotReadable { role, .. } => format!("GRANT pg_read_all_data TO {role}, or SELECT on each"),
             Self::HiddenRows { role, .. } => {
                 format!("back up as the tables' owner, or ALTER ROLE {role} BYPASSRLS as an administrator")
             }
-            Self::NoWalAccess { role, function, .. } => format!("GRANT EXECUTE ON FUNCTION {function} TO {role}"),
+            Self::NoWalAccess { role, function, .. } => {
+                format!("GRANT EXECUTE ON FUNCTION {function} TO {role}")
+            }
             Self::SnapshotLost { .. } => "run the backup again; the source ended our transaction".to_owned(),
-            Self::ClientFailed { .. } | Self::Statement { .. } => "read the cause, correct it, then run again".to_owned(),
+            Self::ClientFailed { .. } | Self::Statement { .. } => {
+                "read the cause, correct it, then run again".to_owned()
+            }
             Self::ReceiverGone { .. } => "run again".to_owned(),
         };
         Explanation {
-            at_risk: "no new recovery point was made; the source is untouched and older backups stand".to_owned(),
+            at_risk: "no new recovery point was made; the source is untouched and older backups stand"
+                .to_owned(),
             next,
         }
     }

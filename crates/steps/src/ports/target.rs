@@ -204,16 +204,25 @@ impl Classified for TargetError {
     fn explanation(&self) -> Explanation {
         let next = match self {
             Self::NotEmpty { .. } => "create an empty database and restore into that".to_owned(),
-            Self::Unsuitable { .. } => "restore to a server of the source's major version or newer that offers the \
+            Self::Unsuitable { .. } => {
+                "restore to a server of the source's major version or newer that offers the \
                                         same extensions"
-                .to_owned(),
-            Self::Unreachable { .. } => "check network and server, then run the same command again".to_owned(),
+                    .to_owned()
+            }
+            Self::Unreachable { .. } => {
+                "check network and server, then run the same command again".to_owned()
+            }
             Self::LoginRefused { .. } => "correct user and password of the target, then run again".to_owned(),
-            Self::CutOff { .. } => "keepsake verify --repo <URL> --deep, and restore from a copy if it fails".to_owned(),
+            Self::CutOff { .. } => {
+                "keepsake verify --repo <URL> --deep, and restore from a copy if it fails".to_owned()
+            }
             Self::RestoreFailed { .. } | Self::Statement { .. } => {
                 "read the cause, correct it, and restore into a new empty database".to_owned()
             }
         };
-        Explanation { at_risk: "the backup is untouched; the target is not a complete restore".to_owned(), next }
+        Explanation {
+            at_risk: "the backup is untouched; the target is not a complete restore".to_owned(),
+            next,
+        }
     }
 }

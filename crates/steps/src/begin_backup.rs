@@ -1,0 +1,191 @@
+//! Begin: lease the policy, look at the source, draw the backup's key pair, open the catalog row.
+
+use crate::ports::{
+    Clock, Execution, Executions, KeyHolder, Leases, NewExecution, Policies, Policy, Repository,
+    RepositoryError, Source, SourceFacts,
+};
+use crate::{Run, StepError};
+use bytes::Bytes;
+use keepsake_archive::{ArchiveLayout, BackupIdentity, KeyFile, Recipient, wrap_for};
+use keepsake_domain::{BackupId, FailureClass};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// How long a policy is leased. A daily full must take less than 6 hours (requirement U3); a run that died without
+/// any of its failure paths blocks the next one no longer than that.
+pub const LEASE_TTL: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// A keys object holds a handful of wrapped keys, each under 4 KiB.
+const KEYS_LIMIT_BYTES: u64 = 1 << 20;
+
+/// What starts a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BeginRequest {
+    /// The state machine's execution.
+    pub execution_id: String,
+    /// Who or what asked: `schedule`, or a principal.
+    pub requested_by: String,
+}
+
+/// What `begin` needs of the catalog.
+pub struct BeginCatalog<'a> {
+    /// Leases.
+    pub leases: &'a dyn Leases,
+    /// Runs.
+    pub executions: &'a dyn Executions,
+    /// Time.
+    pub clock: &'a dyn Clock,
+}
+
+/// Reads an active policy.
+///
+/// # Errors
+/// When there is none of this name, or it is switched off.
+pub async fn read_policy(policies: &dyn Policies, name: &str) -> Result<Policy, StepError> {
+    let policy = policies.policy(name).await?;
+    if policy.is_active {
+        return Ok(policy);
+    }
+    Err(StepError::found(
+        FailureClass::Permanent,
+        format!("policy {name} is switched off"),
+        format!("source {} gets no new recovery points", policy.source.name),
+        "keepsake catalog apply <FILE> with \"is_active\": true, or remove its schedule",
+    ))
+}
+
+/// Leases the policy and opens the run's row. Nothing of the source was touched yet.
+///
+/// A second call for the same execution returns the same backup id and token.
+///
+/// # Errors
+/// [`crate::ports::CatalogError::Held`] while another run of the policy is not over.
+pub async fn open_run(
+    catalog: &BeginCatalog<'_>,
+    policy: &Policy,
+    request: &BeginRequest,
+) -> Result<Execution, StepError> {
+    let name = Run::lease_name(&policy.name);
+    let lease = catalog.leases.acquire(&name, &request.execution_id, LEASE_TTL).await?;
+    let new = NewExecution {
+        execution_id: request.execution_id.clone(),
+        policy_id: policy.id,
+        source_id: policy.source.id,
+        backup_id: BackupId(Uuid::now_v7()),
+        fencing_token: lease.token,
+        requested_by: request.requested_by.clone(),
+        backup_location: policy.primary.repository.clone(),
+        started_at: catalog.clock.now(),
+    };
+    Ok(catalog.executions.open(&new).await?)
+}
+
+/// Checks the source and writes the backup's wrapped key: the last moment at which the private half exists here.
+///
+/// # Errors
+/// [`StepError::Source`] with everything that would make the backup fail or be silently partial.
+pub async fn prepare_run(
+    policy: &Policy,
+    execution: &Execution,
+    source: &dyn Source,
+    repository: &dyn Repository,
+    key_holder: &dyn KeyHolder,
+    clock: &dyn Clock,
+) -> Result<Run, StepError> {
+    let facts = source.preflight().await?;
+    let layout = ArchiveLayout::new(&policy.source.name, facts.lineage.clone(), execution.backup_id);
+    let layout = layout.map_err(|invalid| {
+        StepError::found(
+            FailureClass::Permanent,
+            invalid.to_string(),
+            "no new recovery point was made",
+            "rename the source in the catalog, then run again",
+        )
+    })?;
+    let recipients = recovery_recipients(&policy.recovery_recipients)?;
+    let recipient = write_key(repository, key_holder, &layout, &recipients, clock).await?;
+    Ok(run(policy, execution, facts, recipient, clock))
+}
+
+/// Parses offline recovery recipients.
+///
+/// # Errors
+/// When one is no `age1…` recipient, or there is none: a backup that only AWS can open is not portable.
+pub fn recovery_recipients(texts: &[String]) -> Result<Vec<Recipient>, StepError> {
+    let invalid = |what: String| {
+        StepError::found(
+            FailureClass::Permanent,
+            what,
+            "without an offline recovery key, backups are lost with the AWS account",
+            "keepsake keygen, and put its public line (age1…) into the policy's recovery_recipients",
+        )
+    };
+    if texts.is_empty() {
+        return Err(invalid("the policy names no recovery recipient".to_owned()));
+    }
+    texts
+        .iter()
+        .map(|text| text.parse().map_err(|_| invalid(format!("\"{text}\" is no age recipient"))))
+        .collect()
+}
+
+/// Draws the key pair, wraps its private half for every holder, and writes generation 1. A repeated call finds the
+/// object there and takes its public half.
+pub(crate) async fn write_key(
+    repository: &dyn Repository,
+    key_holder: &dyn KeyHolder,
+    layout: &ArchiveLayout,
+    recovery: &[Recipient],
+    clock: &dyn Clock,
+) -> Result<Recipient, StepError> {
+    let key = layout.keys(1);
+    let identity = BackupIdentity::generate();
+    let mut holders = vec![key_holder.wrap(&identity, layout.backup_id).await?];
+    for recipient in recovery {
+        let wrapped = wrap_for(&identity, recipient)?;
+        if !holders.iter().any(|holder| holder.holder() == wrapped.holder()) {
+            holders.push(wrapped);
+        }
+    }
+    let file = KeyFile::new(layout.backup_id, identity.recipient(), holders, clock.now())?;
+    let json = file.to_json().map_err(|cause| StepError::Work { key: key.clone(), cause })?;
+    match repository.put_new(&key, Bytes::from(json)).await {
+        Ok(_) => Ok(file.recipient),
+        Err(RepositoryError::AlreadyExists { .. }) => {
+            let bytes = repository.get(&key, KEYS_LIMIT_BYTES).await?;
+            Ok(KeyFile::parse(&key, &bytes)?.recipient)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn run(
+    policy: &Policy,
+    execution: &Execution,
+    facts: SourceFacts,
+    recipient: Recipient,
+    clock: &dyn Clock,
+) -> Run {
+    Run {
+        execution_id: execution.execution_id.clone(),
+        execution_row: execution.id,
+        policy: policy.name.clone(),
+        source: policy.source.name.clone(),
+        source_id: policy.source.id,
+        backup_id: execution.backup_id,
+        fencing_token: execution.fencing_token,
+        started_at: clock.now(),
+        repository: policy.primary.repository.clone(),
+        copies: policy.copies.clone(),
+        recipient,
+        connection_secret: policy.source.connection_secret.clone(),
+        kms_key_id: policy.kms_key_id.clone(),
+        relay_seconds: policy.relay_seconds,
+        part_size_bytes: policy.part_size_bytes,
+        jobs: policy.max_parallel_jobs,
+        compression: policy.compression,
+        test_restore: policy.test_restore,
+        notify_success: policy.notify_success,
+        facts,
+    }
+}

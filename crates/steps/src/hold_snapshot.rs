@@ -1,0 +1,182 @@
+//! Hold the snapshot, in a relay: each holder imports it from the one before and exports it again, so that it
+//! outlives any single function.
+
+use crate::ports::{Clock, HeldSnapshot, Holds, Source, SourceError};
+use crate::{Run, StepError, TakenSnapshot, Work};
+use keepsake_domain::{ExecutionRowId, FailureClass};
+use std::time::Duration;
+
+/// How often a holder shows life and asks whether it is still needed. Readers take a holder for dead after 30 s.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// A holder whose time is over waits this long for its successor before it gives up: a function's cold start, the
+/// import, and one retry fit in. It is also the margin that a function's timeout needs above `relay_seconds`.
+pub const GRACE: Duration = Duration::from_secs(60);
+
+/// How long the second lane waits for the first holder to announce itself.
+const FIRST_HOLDER_WAIT: Duration = Duration::from_secs(120);
+
+/// Which of the two lanes of the relay a holder runs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lane {
+    /// Takes the snapshot, and relays from then on.
+    First,
+    /// Only relays, half a period later.
+    Second,
+}
+
+impl Lane {
+    fn name(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Second => "second",
+        }
+    }
+}
+
+/// What a holder needs.
+pub struct Holder<'a> {
+    /// The source.
+    pub source: &'a dyn Source,
+    /// Who holds.
+    pub holds: &'a dyn Holds,
+    /// Work objects of the run.
+    pub work: &'a Work,
+    /// Time.
+    pub clock: &'a dyn Clock,
+}
+
+/// Holds the run's snapshot for one relay period, or until it is released. Answers whether it was released.
+///
+/// A second call takes the snapshot over from the other lane's holder. Only the very first holder takes a new one.
+///
+/// # Errors
+/// [`SourceError::SnapshotLost`] when nobody holds it any more: parts read later would be of another state, so the
+/// run must begin again.
+pub async fn hold_snapshot(holder: &Holder<'_>, run: &Run, lane: Lane) -> Result<bool, StepError> {
+    if holder.holds.is_released(run.execution_row).await? {
+        return Ok(true);
+    }
+    let held = match take_over(holder, run.execution_row, lane).await? {
+        Some(held) => held,
+        None => take_first(holder, lane).await?,
+    };
+    let relay = Duration::from_secs(u64::from(run.relay_seconds));
+    let ends_at = holder.clock.now() + relay + GRACE;
+    let number = holder
+        .holds
+        .publish(run.execution_row, lane.name(), held.name(), held.backend_pid(), ends_at)
+        .await?;
+    tracing::info!(relay_number = number, lane = lane.name(), snapshot = held.name(), "holding the snapshot");
+    let outcome = keep(holder, run.execution_row, number, held.as_ref(), relay).await;
+    // The row is told first: a reader must not find a holder that is about to end.
+    holder.holds.ended(run.execution_row, number).await?;
+    held.end().await?;
+    outcome
+}
+
+async fn take_over(
+    holder: &Holder<'_>,
+    execution: ExecutionRowId,
+    lane: Lane,
+) -> Result<Option<Box<dyn HeldSnapshot>>, StepError> {
+    if let Some(hold) = holder.holds.current(execution).await? {
+        return Ok(Some(holder.source.take_over_snapshot(&hold.snapshot_name).await?));
+    }
+    let announced = holder.holds.announced(execution).await?;
+    match (lane, announced) {
+        (Lane::First, 0) => Ok(None),
+        (Lane::Second, 0) => {
+            let hold = wait_for_holder(holder.holds, holder.clock, execution).await?;
+            Ok(Some(holder.source.take_over_snapshot(&hold).await?))
+        }
+        (_, holders) => Err(SourceError::SnapshotLost { name: format!("of {holders} holders") }.into()),
+    }
+}
+
+async fn take_first(holder: &Holder<'_>, lane: Lane) -> Result<Box<dyn HeldSnapshot>, StepError> {
+    debug_assert_eq!(lane, Lane::First, "the second lane only relays");
+    let held = holder.source.take_snapshot().await?;
+    let taken =
+        TakenSnapshot { snapshot: held.snapshot().clone(), lsn: held.lsn(), taken_at: held.taken_at() };
+    holder.work.put_snapshot(&taken).await?;
+    let stands = holder.work.snapshot().await?;
+    if stands.as_ref() == Some(&taken) {
+        return Ok(held);
+    }
+    // An earlier holder took a snapshot and died before it was announced; nothing was read in it yet, but its
+    // record cannot be replaced.
+    Err(SourceError::SnapshotLost { name: held.name().to_owned() }.into())
+}
+
+/// Waits for the first holder, for at most two minutes: a cold start and a slow connection fit in.
+pub(crate) async fn wait_for_holder(
+    holds: &dyn Holds,
+    clock: &dyn Clock,
+    execution: ExecutionRowId,
+) -> Result<String, StepError> {
+    let pause = Duration::from_millis(500);
+    let tries = FIRST_HOLDER_WAIT.as_millis() / pause.as_millis();
+    for _ in 0..tries {
+        if let Some(hold) = holds.current(execution).await? {
+            return Ok(hold.snapshot_name);
+        }
+        if holds.is_released(execution).await? {
+            break;
+        }
+        clock.sleep(pause).await;
+    }
+    Err(StepError::found(
+        FailureClass::Transient,
+        "nobody holds the run's snapshot",
+        "no new recovery point was made; the source is untouched",
+        "read the log of HoldSnapshot, then run again",
+    ))
+}
+
+async fn keep(
+    holder: &Holder<'_>,
+    execution: ExecutionRowId,
+    number: u32,
+    held: &dyn HeldSnapshot,
+    relay: Duration,
+) -> Result<bool, StepError> {
+    let began = holder.clock.now();
+    loop {
+        held.check().await?;
+        if holder.holds.heartbeat(execution, number).await? {
+            return Ok(true);
+        }
+        let age = Duration::try_from(holder.clock.now().duration_since(began)).unwrap_or_default();
+        if age >= relay && has_successor(holder, execution, number).await? {
+            return Ok(false);
+        }
+        if age >= relay + GRACE {
+            return Err(StepError::found(
+                FailureClass::Permanent,
+                format!("holder {number} found no successor within {} s", GRACE.as_secs()),
+                "no new recovery point was made; the source is untouched",
+                "run the backup again; if it happens twice, look at the log of HoldSnapshot",
+            ));
+        }
+        holder.clock.sleep(BEAT).await;
+    }
+}
+
+async fn has_successor(
+    holder: &Holder<'_>,
+    execution: ExecutionRowId,
+    number: u32,
+) -> Result<bool, StepError> {
+    let newest = holder.holds.current(execution).await?;
+    Ok(newest.is_some_and(|hold| hold.relay_number > number))
+}
+
+/// Ends all holders of a run. A second call is success.
+///
+/// # Errors
+/// When the catalog does not answer; the holders then end by themselves after their time.
+pub async fn release_snapshot(holds: &dyn Holds, execution: ExecutionRowId) -> Result<(), StepError> {
+    Ok(holds.release_all(execution).await?)
+}

@@ -1,0 +1,68 @@
+//! Opening a backup: its newest keys object, by whoever of the holders is at hand.
+
+use crate::StepError;
+use crate::list_backups::StandingBackup;
+use crate::ports::{KeyHolder, Repository};
+use keepsake_archive::{BackupIdentity, KeyFile};
+use keepsake_domain::FailureClass;
+
+/// A keys object holds a handful of wrapped keys, each under 4 KiB.
+const KEYS_LIMIT_BYTES: u64 = 1 << 20;
+
+/// Opens a backup's private half with one of the holders.
+///
+/// # Errors
+/// When none of them wrapped it, or the keys object is damaged or belongs to another backup.
+pub async fn open_backup(
+    repository: &dyn Repository,
+    backup: &StandingBackup,
+    holders: &[&dyn KeyHolder],
+) -> Result<BackupIdentity, StepError> {
+    let file = newest_keys(repository, backup).await?;
+    for holder in holders {
+        for wrapped in &file.holders {
+            let opened = holder.unwrap(wrapped, backup.layout.backup_id).await?;
+            if let Some(identity) = opened {
+                return belongs(identity, backup);
+            }
+        }
+    }
+    let names: Vec<String> = file.holders.iter().map(keepsake_archive::WrappedKey::holder).collect();
+    Err(StepError::found(
+        FailureClass::Permanent,
+        format!(
+            "none of the keys at hand opens backup {}; its holders are: {}",
+            backup.layout.backup_id,
+            names.join(", ")
+        ),
+        "the backup is intact, it only cannot be read with these keys",
+        "give the recovery key file by --key-file, or use a role that may decrypt with the KMS key",
+    ))
+}
+
+async fn newest_keys(repository: &dyn Repository, backup: &StandingBackup) -> Result<KeyFile, StepError> {
+    let prefix = format!("{}keys/", backup.layout.root());
+    // Generations are zero-padded, so the last key is the newest.
+    let newest = repository.list(&prefix).await?.pop().ok_or_else(|| {
+        StepError::found(
+            FailureClass::Integrity,
+            format!("backup {} has no keys object under \"{prefix}\"", backup.layout.backup_id),
+            "without its key the backup cannot be read from this repository",
+            "restore from a copy, which carries its own keys object",
+        )
+    })?;
+    let bytes = repository.get(&newest.key, KEYS_LIMIT_BYTES).await?;
+    Ok(KeyFile::parse(&newest.key, &bytes)?)
+}
+
+fn belongs(identity: BackupIdentity, backup: &StandingBackup) -> Result<BackupIdentity, StepError> {
+    if identity.recipient().to_string() == backup.manifest.recipient {
+        return Ok(identity);
+    }
+    Err(StepError::found(
+        FailureClass::Integrity,
+        format!("the keys object of backup {} holds another backup's key", backup.layout.backup_id),
+        "this repository's keys object was replaced; the rows themselves may be intact",
+        "use the keys object of a copy",
+    ))
+}

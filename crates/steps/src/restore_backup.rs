@@ -1,0 +1,218 @@
+//! Restore: pre-data, parts in parallel, large objects, post-data, sequences. Each phase may run twice.
+
+use crate::StepError;
+use crate::list_backups::StandingBackup;
+use crate::ports::{Repository, RowWriter, SchemaSection, Target, TargetError};
+use crate::streams::download_opened;
+use futures::stream::{FuturesUnordered, StreamExt};
+use keepsake_archive::{BackupIdentity, Part};
+use keepsake_domain::PartPlan;
+use std::sync::{Arc, Mutex};
+
+/// What a restore needs.
+#[derive(Clone)]
+pub struct Restore {
+    /// Where the archive is read.
+    pub repository: Arc<dyn Repository>,
+    /// The backup.
+    pub backup: Arc<StandingBackup>,
+    /// Its private half.
+    pub identity: BackupIdentity,
+    /// Where it goes.
+    pub target: Arc<dyn Target>,
+    /// Connections, and index builds at a time.
+    pub jobs: u32,
+}
+
+/// Told of each part that is loaded.
+pub type PartLoaded = dyn Fn(&Part) + Send + Sync;
+
+/// Checks that the target fits and makes everything that rows need. A second call goes on where the first ended.
+///
+/// # Errors
+/// [`TargetError::NotEmpty`] and [`TargetError::Unsuitable`] before anything was changed.
+pub async fn prepare_target(restore: &Restore) -> Result<(), StepError> {
+    let backup_id = restore.backup.layout.backup_id.to_string();
+    let facts = restore.target.facts(&backup_id).await?;
+    fits(restore, &facts.server)?;
+    restore.target.begin(&backup_id).await?;
+    create_roles(restore).await?;
+    restore_section(restore, SchemaSection::PreData, 1).await
+}
+
+fn fits(restore: &Restore, server: &keepsake_archive::ServerFacts) -> Result<(), StepError> {
+    let source = &restore.backup.manifest.server;
+    let (have, need) = (server.server_version / 10_000, source.server_version / 10_000);
+    let reason = if have < need {
+        format!("its server is of version {have}, the backup of version {need}")
+    } else if server.encoding != source.encoding && server.encoding != "UTF8" {
+        format!("its encoding is {}, the backup's is {}", server.encoding, source.encoding)
+    } else {
+        return Ok(());
+    };
+    let place = "of this restore".to_owned();
+    Err(TargetError::Unsuitable { place, reason }.into())
+}
+
+async fn create_roles(restore: &Restore) -> Result<(), StepError> {
+    let manifest = &restore.backup.manifest;
+    let globals =
+        download_opened(restore.repository.as_ref(), &manifest.globals, None, &restore.identity, |plain| {
+            collect(plain)
+        })
+        .await?;
+    let key = manifest.globals.key.clone();
+    let globals = serde_json::from_slice(&globals).map_err(|cause| StepError::Work { key, cause })?;
+    let created = restore.target.create_missing_roles(&globals).await?;
+    if !created.is_empty() {
+        tracing::info!(roles = created.join(", "), "created roles that the schema names, without login");
+    }
+    Ok(())
+}
+
+/// Globals hold one entry per role and setting; a thousand roles have well under this.
+const GLOBALS_LIMIT_BYTES: usize = 16 << 20;
+
+async fn collect(mut plain: crate::ports::ChunkReceiver) -> Result<Vec<u8>, StepError> {
+    let mut all = Vec::new();
+    loop {
+        match plain.recv().await {
+            Some(crate::ports::Chunk::Data(bytes)) if all.len() + bytes.len() <= GLOBALS_LIMIT_BYTES => {
+                all.extend_from_slice(&bytes);
+            }
+            Some(crate::ports::Chunk::End) => return Ok(all),
+            Some(crate::ports::Chunk::Data(_)) | None => {
+                return Err(StepError::WorkerDied { what: "reading globals".to_owned() });
+            }
+        }
+    }
+}
+
+async fn restore_section(restore: &Restore, section: SchemaSection, jobs: u32) -> Result<(), StepError> {
+    let target = Arc::clone(&restore.target);
+    let schema = &restore.backup.manifest.schema;
+    download_opened(restore.repository.as_ref(), schema, None, &restore.identity, |plain| async move {
+        Ok(target.restore_schema(section, plain, jobs).await?)
+    })
+    .await
+}
+
+/// Parts of the backup that these plans name; all of them for `None`.
+///
+/// # Errors
+/// When a plan names a part that the manifest does not hold.
+pub fn parts_of(backup: &StandingBackup, plans: Option<&[PartPlan]>) -> Result<Vec<Part>, StepError> {
+    let Some(plans) = plans else { return Ok(backup.manifest.parts.clone()) };
+    let find =
+        |plan: &PartPlan| backup.manifest.parts.iter().find(|part| part.number == plan.number).cloned();
+    plans
+        .iter()
+        .map(|plan| {
+            find(plan).ok_or_else(|| {
+                StepError::found(
+                    keepsake_domain::FailureClass::Integrity,
+                    format!("the manifest holds no part {}", plan.number),
+                    "the batch belongs to another backup",
+                    "start the test restore again with this backup's batches",
+                )
+            })
+        })
+        .collect()
+}
+
+/// Loads parts that do not stand yet; every part is checked by hash, row count and digest before it is committed.
+///
+/// # Errors
+/// [`StepError::Open`] when a part is not what the manifest says; nothing of that part stays.
+pub async fn restore_parts(
+    restore: &Restore,
+    parts: Vec<Part>,
+    loaded: &PartLoaded,
+) -> Result<u64, StepError> {
+    let standing: Vec<u32> = restore.target.loaded_parts().await?.iter().map(|part| part.number).collect();
+    let mut queue: Vec<Part> = parts.into_iter().filter(|part| !standing.contains(&part.number)).collect();
+    // Largest last: they are popped first, so that no worker ends alone with a large one.
+    queue.sort_by_key(|part| part.object.stored_bytes);
+    let workers = (restore.jobs.max(1) as usize).min(queue.len());
+    let queue = Arc::new(Mutex::new(queue));
+    let mut running: FuturesUnordered<_> =
+        (0..workers).map(|_| load_queue(restore, Arc::clone(&queue), loaded)).collect();
+    let mut rows = 0;
+    while let Some(outcome) = running.next().await {
+        rows += outcome?;
+    }
+    Ok(rows)
+}
+
+async fn load_queue(
+    restore: &Restore,
+    queue: Arc<Mutex<Vec<Part>>>,
+    loaded: &PartLoaded,
+) -> Result<u64, StepError> {
+    let mut writer = restore.target.writer().await?;
+    let mut rows = 0;
+    loop {
+        let next = queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
+        let Some(part) = next else { return Ok(rows) };
+        rows += load_part(restore, &part, writer.as_mut()).await?;
+        loaded(&part);
+    }
+}
+
+async fn load_part(restore: &Restore, part: &Part, writer: &mut dyn RowWriter) -> Result<u64, StepError> {
+    let plan = PartPlan {
+        number: part.number,
+        table: part.table.clone(),
+        columns: part.columns.clone(),
+        range: part.range,
+        filter: part.filter.clone(),
+        size_bytes: part.content.raw_bytes,
+    };
+    let rows = download_opened(
+        restore.repository.as_ref(),
+        &part.object,
+        Some(part.content),
+        &restore.identity,
+        |plain| async move { Ok(writer.copy_in(&plan, plain).await?) },
+    )
+    .await?;
+    if rows == part.content.rows {
+        return Ok(rows);
+    }
+    Err(TargetError::CutOff { what: format!("part {} of table {}: {rows} rows", part.number, part.table) }
+        .into())
+}
+
+/// Large objects, post-data and sequences, after all parts stand.
+///
+/// # Errors
+/// When a part is missing, so that no restore without all its rows gets its constraints and looks complete.
+pub async fn finish_target(restore: &Restore) -> Result<(), StepError> {
+    all_parts_stand(restore).await?;
+    let manifest = &restore.backup.manifest;
+    if let Some(blobs) = &manifest.blobs {
+        let target = Arc::clone(&restore.target);
+        download_opened(
+            restore.repository.as_ref(),
+            &blobs.object,
+            None,
+            &restore.identity,
+            |plain| async move { Ok(target.restore_large_objects(plain).await?) },
+        )
+        .await?;
+    }
+    restore_section(restore, SchemaSection::PostData, restore.jobs).await?;
+    Ok(restore.target.set_sequences(&manifest.sequences).await?)
+}
+
+async fn all_parts_stand(restore: &Restore) -> Result<(), StepError> {
+    let standing = restore.target.loaded_parts().await?;
+    for part in &restore.backup.manifest.parts {
+        let rows = standing.iter().find(|loaded| loaded.number == part.number).map(|loaded| loaded.rows);
+        if rows != Some(part.content.rows) {
+            let what = format!("part {} of table {}", part.number, part.table);
+            return Err(TargetError::CutOff { what }.into());
+        }
+    }
+    Ok(())
+}

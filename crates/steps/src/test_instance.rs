@@ -1,0 +1,142 @@
+//! The throwaway instance of a test restore: provision it, and always drop it.
+
+use crate::ports::{Clock, Instance, InstanceSpec, InstanceStatus, Instances, InstancesError};
+use crate::{Run, StepError};
+use keepsake_domain::{BackupId, FailureClass, InstanceName};
+use std::time::Duration;
+
+/// RDS gives PostgreSQL on general purpose storage at least 20 GiB.
+/// Source: "Amazon RDS DB instance storage" in the RDS user guide, read 2026-11-21.
+const SMALLEST_STORAGE_GIB: u32 = 20;
+
+/// How far the instance is, as the state machine sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InstanceProgress {
+    /// Look again later.
+    Preparing,
+    /// Ready to restore into.
+    Available,
+    /// Being deleted; look again later.
+    Deleting,
+    /// Not there.
+    Gone,
+}
+
+/// Storage for a backup: its rows and as much again for indexes and WAL, at least RDS's minimum.
+#[must_use]
+pub fn storage_gib(raw_bytes: u64) -> u32 {
+    let needed = (raw_bytes * 3).div_ceil(1 << 30);
+    u32::try_from(needed).unwrap_or(u32::MAX).max(SMALLEST_STORAGE_GIB)
+}
+
+/// Asks for the run's instance, or looks at it when it was asked for before.
+///
+/// # Errors
+/// [`InstancesError::Foreign`] when the name is taken by something that is not ours; an instance that will never
+/// become available is [`FailureClass::Permanent`].
+pub async fn provision_instance(
+    instances: &dyn Instances,
+    run: &Run,
+    raw_bytes: u64,
+) -> Result<InstanceProgress, StepError> {
+    let name = InstanceName::for_backup(run.backup_id);
+    let Some(instance) = instances.describe(&name).await? else {
+        instances.create(&spec(run, name, raw_bytes)).await?;
+        return Ok(InstanceProgress::Preparing);
+    };
+    if !instance.tagged {
+        return Err(InstancesError::Foreign { name: instance.name.to_string() }.into());
+    }
+    match instance.status {
+        InstanceStatus::Preparing => Ok(InstanceProgress::Preparing),
+        InstanceStatus::Available { .. } => Ok(InstanceProgress::Available),
+        InstanceStatus::Deleting | InstanceStatus::Broken(_) => Err(unusable(&instance)),
+    }
+}
+
+fn spec(run: &Run, name: InstanceName, raw_bytes: u64) -> InstanceSpec {
+    InstanceSpec {
+        name,
+        backup_id: run.backup_id,
+        execution_id: run.execution_id.clone(),
+        engine_version: (run.facts.server.server_version / 10_000).to_string(),
+        storage_gib: storage_gib(raw_bytes),
+        database: "keepsake_restore".to_owned(),
+    }
+}
+
+fn unusable(instance: &Instance) -> StepError {
+    let state = match &instance.status {
+        InstanceStatus::Broken(state) => state.as_str(),
+        _ => "deleting",
+    };
+    StepError::found(
+        FailureClass::Permanent,
+        format!("throwaway instance {} is {state} and will not become available", instance.name),
+        "the backup stands, but it is not proven by a restore",
+        "the instance is dropped; start the test restore again",
+    )
+}
+
+/// The instance's address, once it is available.
+///
+/// # Errors
+/// When it is not there or not available.
+pub async fn available_instance(
+    instances: &dyn Instances,
+    backup_id: BackupId,
+) -> Result<(String, u16, String), StepError> {
+    let name = InstanceName::for_backup(backup_id);
+    let instance = instances.describe(&name).await?;
+    match instance.map(|instance| instance.status) {
+        Some(InstanceStatus::Available { host, port, secret }) => Ok((host, port, secret)),
+        _ => Err(StepError::found(
+            FailureClass::Permanent,
+            format!("throwaway instance {name} is not available"),
+            "the backup stands, but it is not proven by a restore",
+            "start the test restore again",
+        )),
+    }
+}
+
+/// Asks for the deletion of a backup's instance, and says how far it is. A second call is success.
+///
+/// # Errors
+/// [`InstancesError`]; the state machine tries again, and the failure rule after it.
+pub async fn drop_instance(
+    instances: &dyn Instances,
+    backup_id: BackupId,
+) -> Result<InstanceProgress, StepError> {
+    let name = InstanceName::for_backup(backup_id);
+    if instances.describe(&name).await?.is_none() {
+        return Ok(InstanceProgress::Gone);
+    }
+    instances.delete(&name).await?;
+    let left = instances.describe(&name).await?;
+    Ok(if left.is_some() { InstanceProgress::Deleting } else { InstanceProgress::Gone })
+}
+
+/// Drops an instance that may still be in creation: RDS refuses to delete it then, so this asks again for as long
+/// as `patience`.
+///
+/// # Errors
+/// The last refusal, when patience ended.
+pub async fn drop_instance_patiently(
+    instances: &dyn Instances,
+    backup_id: BackupId,
+    clock: &dyn Clock,
+    patience: Duration,
+) -> Result<InstanceProgress, StepError> {
+    let pause = Duration::from_secs(5);
+    let tries = (patience.as_secs() / pause.as_secs()).max(1);
+    let mut last = drop_instance(instances, backup_id).await;
+    for _ in 1..tries {
+        if last.is_ok() {
+            break;
+        }
+        clock.sleep(pause).await;
+        last = drop_instance(instances, backup_id).await;
+    }
+    last
+}

@@ -1,0 +1,147 @@
+//! What steps of one run leave for each other, outside of the archive: plan, batches and receipts.
+//!
+//! It holds names, counts and digests, never rows. Each object is written once; a repeated step finds what the
+//! first one wrote and goes on from there. The archive needs none of it.
+
+use crate::StepError;
+use crate::ports::{ObjectInfo, Repository, RepositoryError};
+use bytes::Bytes;
+use keepsake_archive::{Blobs, Part, StoredObject};
+use keepsake_domain::{BackupId, Batch, Lsn, PartPlan, SequenceValue, Timestamp, TransactionSnapshot};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::sync::Arc;
+
+/// A plan of 100,000 parts has about 40 MB of JSON; beyond this a worker's memory would be at risk.
+const LIMIT_BYTES: u64 = 64 << 20;
+
+/// The snapshot that a run reads, as its first holder took it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenSnapshot {
+    /// What it sees.
+    pub snapshot: TransactionSnapshot,
+    /// WAL position.
+    pub lsn: Lsn,
+    /// By the source's clock.
+    pub taken_at: Timestamp,
+}
+
+/// Everything about a dump that is not rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DumpPlan {
+    /// The snapshot.
+    pub snapshot: TakenSnapshot,
+    /// The schema's archive.
+    pub schema: StoredObject,
+    /// Its bytes before compression.
+    pub schema_raw_bytes: u64,
+    /// Kind and identity of every schema object.
+    pub schema_objects: Vec<String>,
+    /// Roles and settings.
+    pub globals: StoredObject,
+    /// How to restore by hand.
+    pub readme: StoredObject,
+    /// Large objects.
+    pub blobs: Option<Blobs>,
+    /// Where sequences stood.
+    pub sequences: Vec<SequenceValue>,
+    /// What is left out.
+    pub coverage: keepsake_archive::Coverage,
+    /// Every part to upload.
+    pub parts: Vec<PartPlan>,
+    /// How many batches they were grouped into.
+    pub batches: u32,
+    /// How many tables there are.
+    pub tables: u64,
+}
+
+/// The run's work objects.
+#[derive(Clone)]
+pub struct Work {
+    store: Arc<dyn Repository>,
+    root: String,
+}
+
+impl Work {
+    /// The work objects of one backup within a store.
+    #[must_use]
+    pub fn new(store: Arc<dyn Repository>, backup_id: BackupId) -> Self {
+        Self { store, root: format!("work/{backup_id}/") }
+    }
+
+    /// Key of the JSON array of batches, which the Distributed Map reads.
+    #[must_use]
+    pub fn batches_key(&self) -> String {
+        format!("{}batches.json", self.root)
+    }
+
+    /// Writes the snapshot once; the first one stands.
+    pub(crate) async fn put_snapshot(&self, snapshot: &TakenSnapshot) -> Result<(), StepError> {
+        self.put_once(&format!("{}snapshot.json", self.root), snapshot).await.map(|_| ())
+    }
+
+    /// The snapshot, if a holder has taken one.
+    pub(crate) async fn snapshot(&self) -> Result<Option<TakenSnapshot>, StepError> {
+        self.read(&format!("{}snapshot.json", self.root)).await
+    }
+
+    /// Writes batches, then the plan: where the plan stands, all stands.
+    pub(crate) async fn put_plan(&self, plan: &DumpPlan, batches: &[Batch]) -> Result<(), StepError> {
+        self.put_once(&self.batches_key(), &batches).await?;
+        self.put_once(&self.plan_key(), plan).await.map(|_| ())
+    }
+
+    /// The plan, if the dump got that far.
+    ///
+    /// # Errors
+    /// When the store does not answer or the object is damaged.
+    pub async fn plan(&self) -> Result<Option<DumpPlan>, StepError> {
+        self.read(&self.plan_key()).await
+    }
+
+    /// Batches, as the workers get them.
+    ///
+    /// # Errors
+    /// When the store does not answer or the object is damaged.
+    pub async fn batches(&self) -> Result<Option<Vec<Batch>>, StepError> {
+        self.read(&self.batches_key()).await
+    }
+
+    /// Writes a part's receipt. The first one stands: of two workers that uploaded one part, one object counts.
+    pub(crate) async fn put_receipt(&self, part: &Part) -> Result<(), StepError> {
+        self.put_once(&self.receipt_key(part.number), part).await.map(|_| ())
+    }
+
+    /// A part's receipt, if it was uploaded.
+    pub(crate) async fn receipt(&self, number: u32) -> Result<Option<Part>, StepError> {
+        self.read(&self.receipt_key(number)).await
+    }
+
+    fn plan_key(&self) -> String {
+        format!("{}plan.json", self.root)
+    }
+
+    fn receipt_key(&self, number: u32) -> String {
+        format!("{}parts/{number:06}.json", self.root)
+    }
+
+    async fn put_once<T: Serialize>(&self, key: &str, value: &T) -> Result<Option<ObjectInfo>, StepError> {
+        let json =
+            serde_json::to_vec(value).map_err(|cause| StepError::Work { key: key.to_owned(), cause })?;
+        match self.store.put_new(key, Bytes::from(json)).await {
+            Ok(info) => Ok(Some(info)),
+            Err(RepositoryError::AlreadyExists { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn read<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, StepError> {
+        let bytes = match self.store.get(key, LIMIT_BYTES).await {
+            Ok(bytes) => bytes,
+            Err(RepositoryError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|cause| StepError::Work { key: key.to_owned(), cause })
+    }
+}
