@@ -2,12 +2,36 @@
 //!
 //! Knows neither AWS nor Postgres. All that is needed to restore is in the archive itself; see [`readme`] for the
 //! commands by which a person restores without any code of ours.
+//!
+//! Bytes go in through a [`Sealer`] and come out through [`open`] or [`open_rows`]. Both are plain blocking code in
+//! constant memory: about 4 MiB for compression, the chunk of [`CHUNK_BYTES`] that is being filled, and what the
+//! caller's sink holds on to.
 
+mod digest;
+mod explain;
+mod key_file;
+mod keys;
 mod manifest;
 mod names;
+mod open;
+mod readme;
+mod recovery;
+mod rows;
+mod seal;
+mod stored;
 
+pub use age::secrecy::{ExposeSecret, SecretString};
+pub use digest::{RowsHasher, TornRow};
+pub use key_file::{KEY_FORMAT_VERSION, KeyFile, WrappedKey, wrap_for};
+pub use keys::{BackupIdentity, InvalidRecipient, KeyError, Recipient};
 pub use manifest::{
     Blobs, CopyText, Coverage, FORMAT_VERSION, Manifest, ManifestError, Part, ServerFacts, StoredObject,
     ToolVersions, Uncovered,
 };
 pub use names::{ArchiveLayout, Attempt, InvalidName};
+pub use open::{Detector, OpenError, Opened, open};
+pub use readme::{readme, restore_script};
+pub use recovery::RecoveryKey;
+pub use rows::{RowsReader, open_rows};
+pub use seal::{CHUNK_BYTES, Content, SealError, Sealed, Sealer, ZSTD_LEVEL, seal_bytes};
+pub use stored::StoredHasher;

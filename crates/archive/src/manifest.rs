@@ -6,7 +6,7 @@ use keepsake_domain::{
     SequenceValue, TableName, Timestamp, TransactionSnapshot,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The version that this code writes, and the only one that it reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -211,8 +211,9 @@ impl Manifest {
     pub fn parse(key: &str, bytes: &[u8]) -> Result<Self, ManifestError> {
         let damaged = |cause| ManifestError::Damaged { key: key.to_owned(), cause };
         let value: serde_json::Value = serde_json::from_slice(bytes).map_err(damaged)?;
-        let found = value.get("format_version").and_then(serde_json::Value::as_u64).unwrap_or(0);
-        if found != 0 && found != u64::from(FORMAT_VERSION) {
+        if let Some(found) = value.get("format_version").and_then(serde_json::Value::as_u64)
+            && found != u64::from(FORMAT_VERSION)
+        {
             return Err(ManifestError::UnknownVersion { key: key.to_owned(), found });
         }
         let manifest: Self = serde_json::from_value(value).map_err(damaged)?;
@@ -289,14 +290,31 @@ impl Manifest {
         if layout.manifest() != key {
             return Some(format!("it belongs at \"{}\"", layout.manifest()));
         }
-        if let Some(foreign) = self.objects().find(|object| !object.key.starts_with(&layout.root())) {
+        if let Some(foreign) = self.objects().find(|object| !lies_within(&layout.root(), &object.key)) {
             return Some(format!("object \"{}\" lies outside of the backup", foreign.key));
         }
-        let numbers: std::collections::BTreeSet<u32> = self.parts.iter().map(|part| part.number).collect();
+        let mut keys = BTreeSet::new();
+        if let Some(twice) = self.objects().find(|object| !keys.insert(&object.key)) {
+            return Some(format!("object \"{}\" is listed twice", twice.key));
+        }
+        if !self.sums_fit() {
+            return Some("its counts add up to more than can be".to_owned());
+        }
+        let numbers: BTreeSet<u32> = self.parts.iter().map(|part| part.number).collect();
         if numbers.len() != self.parts.len() || self.parts.iter().any(|part| part.number == 0) {
             return Some("two parts have one number".to_owned());
         }
         self.cut_contradiction()
+    }
+
+    /// Whether the sums over all parts and objects fit their type, so that they can be taken without care.
+    fn sums_fit(&self) -> bool {
+        let sum = |mut counts: Box<dyn Iterator<Item = u64> + '_>| {
+            counts.try_fold(0_u64, |sum, count| sum.checked_add(count)).is_some()
+        };
+        sum(Box::new(self.parts.iter().map(|part| part.content.rows)))
+            && sum(Box::new(self.parts.iter().map(|part| part.content.raw_bytes)))
+            && sum(Box::new(self.objects().map(|object| object.stored_bytes)))
     }
 
     /// Block ranges of one table must join without hole or overlap, and end open.
@@ -311,6 +329,12 @@ impl Manifest {
     }
 }
 
+/// A key like `<root>../x` begins with the root and leaves it all the same.
+fn lies_within(root: &str, key: &str) -> bool {
+    let plain = |segment: &str| !matches!(segment, "" | "." | "..");
+    key.strip_prefix(root).is_some_and(|rest| rest.split('/').all(plain))
+}
+
 fn covers_once(ranges: Vec<Option<BlockRange>>) -> bool {
     if ranges == [None] {
         return true;
@@ -320,3 +344,7 @@ fn covers_once(ranges: Vec<Option<BlockRange>>) -> bool {
     let joined = ranges.windows(2).all(|pair| pair[0].to == Some(pair[1].from));
     joined && ranges.first().is_some_and(|r| r.from == 0) && ranges.last().is_some_and(|r| r.to.is_none())
 }
+
+#[cfg(test)]
+#[path = "manifest_tests.rs"]
+mod tests;
