@@ -231,6 +231,7 @@ select pg_temp.refused('a checksum does not verify', pg_temp.owner(),
   $q$update keepsake.backup_snapshots set verified_at = (select max(completed_at) from keepsake.backup_tests)
      where id = pg_temp.id('backup a')$q$, 'KS002');
 select pg_temp.test('a', 'restore_test', 'failed');
+select pg_temp.test('a', 'restore_test', 'inconclusive');
 select pg_temp.test('a', 'integrity_check', 'passed');
 select pg_temp.answers('a failed restore outweighs any checksum', pg_temp.owner(),
   $q$select validation_status from keepsake.backup_snapshots where id = pg_temp.id('backup a')$q$, 'corrupted');
@@ -677,6 +678,15 @@ select pg_temp.refused('a guard binds an admin', 'keepsake_admin', pg_temp.with_
 
 -- A chain that was tampered with, by someone who may switch triggers off.
 alter table keepsake.audit_log disable trigger refuse_change;
+create temporary table forged on commit drop as
+select * from keepsake.audit_log where actor = 'bob' and action = 'backup.end' order by id desc limit 1;
+update keepsake.audit_log as entry set reason = 'forged' from forged where entry.id = forged.id;
+update keepsake.audit_log as entry set hash = keepsake.audit_hash(entry) from forged where entry.id = forged.id;
+update keepsake.audit_log as entry set previous_hash = before.hash
+from forged, keepsake.audit_log as before
+where before.id = forged.id and entry.id = forged.id + 1;
+select pg_temp.answers('an entry rewritten with its hash and its link is found at the next one', pg_temp.owner(),
+  $q$select (keepsake.audit_verify() = (select id + 1 from pg_temp.forged))::text$q$, 'true');
 update keepsake.audit_log set reason = 'rewritten' where actor = 'bob' and action = 'backup.end';
 select pg_temp.answers('a rewritten entry is found', pg_temp.owner(),
   $q$select (keepsake.audit_verify() = (select min(id) from keepsake.audit_log where reason = 'rewritten'))::text$q$, 'true');
