@@ -193,11 +193,20 @@ mod tests {
     }
 
     #[test]
+    fn a_database_out_of_reach_is_an_error_without_the_password() {
+        let error = load("postgres://ute:geheim@127.0.0.1:1/wedsync", 1, 1).unwrap_err();
+        assert!(!format!("{error:?}").contains("geheim"), "{error:?}");
+        assert!(load("postgres://ute@127.0.0.1:1/wedsync", 0, 1).is_err());
+    }
+
+    #[test]
     fn arguments_are_read_strictly() {
         let parse = |text: &str| Options::parse(&text.split(' ').map(str::to_owned).collect::<Vec<_>>());
         let options = parse("--scale 20 --seed 3 --to postgres://h/d").unwrap();
         assert_eq!((options.scale, options.seed, options.to.as_str()), (20, 3, "postgres://h/d"));
-        for wrong in ["--scale 1", "--to postgres://h/d", "--scale x --to y", "--scale 1 --to y --force", "--other 1"] {
+        for wrong in
+            ["--scale 1", "--to postgres://h/d", "--scale x --to y", "--scale 1 --to y --force", "--other 1"]
+        {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -23,7 +23,9 @@ impl Target {
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, tail) = rest.split_at(end);
         if tail.contains('@') || tail.contains("password=") {
-            bail!("a password must stand before the host, with / ? # @ : in it written as %2F %3F %23 %40 %3A");
+            bail!(
+                "a password must stand before the host, with / ? # @ : in it written as %2F %3F %23 %40 %3A"
+            );
         }
         let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
         let (user, password) = match user.split_once(':') {
@@ -37,7 +39,10 @@ impl Target {
     fn command(&self) -> Command {
         let mut command = Command::new("psql");
         command.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1"]);
-        command.args(["--dbname", &self.url]).env("PGCONNECT_TIMEOUT", "20").env("PGAPPNAME", "wedsync sample");
+        command
+            .args(["--dbname", &self.url])
+            .env("PGCONNECT_TIMEOUT", "20")
+            .env("PGAPPNAME", "wedsync sample");
         if let Some(password) = &self.password {
             command.env("PGPASSWORD", password);
         }
@@ -49,7 +54,8 @@ impl Target {
     /// # Errors
     /// When psql is missing, or with what psql says.
     pub fn ask(&self, query: &str) -> Result<String> {
-        let output = self.command().args(["--command", query]).stdin(Stdio::null()).output().context(MISSING)?;
+        let output =
+            self.command().args(["--command", query]).stdin(Stdio::null()).output().context(MISSING)?;
         if !output.status.success() {
             bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
         }
@@ -124,7 +130,9 @@ mod tests {
 
     #[test]
     fn a_url_that_could_leak_its_password_is_refused_without_repeating_it() {
-        for url in ["mysql://a:secret@h/d", "postgres://a:sec/ret@h/d", "postgres://h/d?password=secret", "secret"] {
+        for url in
+            ["mysql://a:secret@h/d", "postgres://a:sec/ret@h/d", "postgres://h/d?password=secret", "secret"]
+        {
             let error = Target::parse(url).err().unwrap();
             assert!(!format!("{error:#}").contains("ret"), "{error:#}");
         }

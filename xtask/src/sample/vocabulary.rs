@@ -38,6 +38,8 @@ pub struct Name {
 enum Piece {
     Literal(&'static str),
     Rule(usize),
+    /// A rule whose text begins with a capital.
+    Sentence(usize),
     First,
     Last,
     City,
@@ -60,9 +62,7 @@ impl Vocabulary {
         let start = out.len();
         let rule = *self.names.get(rule).expect("every rule that the code names is in grammar.txt");
         self.expand(rule, random, out);
-        if let Some(first) = out.get_mut(start) {
-            first.make_ascii_uppercase();
-        }
+        capitalise(&mut out[start..]);
     }
 
     fn expand(&self, rule: usize, random: &mut Random, out: &mut Vec<u8>) {
@@ -70,6 +70,11 @@ impl Vocabulary {
         for piece in &choices[random.below(choices.len())] {
             match piece {
                 Piece::Literal(text) => out.extend_from_slice(text.as_bytes()),
+                Piece::Sentence(inner) => {
+                    let start = out.len();
+                    self.expand(*inner, random, out);
+                    capitalise(&mut out[start..]);
+                }
                 Piece::Rule(inner) => self.expand(*inner, random, out),
                 Piece::Number => write_number(out, random.between(2, 120)),
                 Piece::Digit => out.push(b'1' + random.below(9) as u8),
@@ -86,6 +91,12 @@ impl Vocabulary {
             _ => culture.cities[random.below(culture.cities.len())][0],
         };
         out.extend_from_slice(name.as_bytes());
+    }
+}
+
+fn capitalise(text: &mut [u8]) {
+    if let Some(first) = text.first_mut() {
+        first.make_ascii_uppercase();
     }
 }
 
@@ -112,6 +123,7 @@ fn parse_pieces(choice: &'static str, names: &BTreeMap<&str, usize>) -> Vec<Piec
             "first" => Piece::First,
             "last" => Piece::Last,
             "city" => Piece::City,
+            "sentence" => Piece::Sentence(names["sentence"]),
             rule => Piece::Rule(*names.get(rule).expect("every slot of grammar.txt names a rule")),
         });
         rest = after;

@@ -24,7 +24,8 @@ pub const CHANGE_HISTORY: Table = Table {
 
 const LOGS_PER_WEDDING: u64 = 30;
 const CHANGES_PER_WEDDING: u64 = 12;
-const ACTIONS: &[&str] = &["insert", "update", "update", "update", "delete", "login", "login", "export", "share"];
+const ACTIONS: &[&str] =
+    &["insert", "update", "update", "update", "delete", "login", "login", "export", "share"];
 const OBJECTS: &[&str] = &["guests", "weddings", "photos", "forms", "timeline_events", "vendors", "session"];
 
 fn write_logs(plan: &Plan, rows: &mut Rows<'_>) -> io::Result<()> {
@@ -35,7 +36,11 @@ fn write_logs(plan: &Plan, rows: &mut Rows<'_>) -> io::Result<()> {
     for n in 0..total {
         let about = begin + (span as i128 * i128::from(n) / i128::from(total)) as i64;
         // A few came with an import of older years, before the first partition.
-        let moment = if random.chance(15) { begin - random.between(DAY, 2000 * DAY) } else { about + random.between(0, 3_600_000_000) };
+        let moment = if random.chance(15) {
+            begin - random.between(DAY, 2000 * DAY)
+        } else {
+            about + random.between(0, 3_600_000_000)
+        };
         rows.number(n as i64 + 1);
         rows.moment(moment);
         rows.maybe(random.chance(900).then_some(()), |out, ()| write_uuid(out, plan.any_user_id(random)));
@@ -57,8 +62,11 @@ fn details(rows: &mut Rows<'_>, random: &mut Random) {
     rows.with(|out| {
         out.extend_from_slice(b"{\"request\": \"");
         write_uuid(out, random.uuid());
-        let (status, took) = (random.pick(&["200", "200", "201", "304", "403", "500"]), random.between(900, 900_000));
-        out.extend_from_slice(format!("\", \"status\": {status}, \"ms\": {}.{:03}}}", took / 1000, took % 1000).as_bytes());
+        let (status, took) =
+            (random.pick(&["200", "200", "201", "304", "403", "500"]), random.between(900, 900_000));
+        out.extend_from_slice(
+            format!("\", \"status\": {status}, \"ms\": {}.{:03}}}", took / 1000, took % 1000).as_bytes(),
+        );
     });
 }
 
@@ -66,7 +74,8 @@ fn write_changes(plan: &Plan, rows: &mut Rows<'_>) -> io::Result<()> {
     let random = &mut plan.random("change_history");
     for _ in 0..plan.weddings * CHANGES_PER_WEDDING {
         let wedding = plan.any_wedding(random);
-        let entity = random.pick(&["guests", "guests", "guests", "weddings", "timeline_events", "vendors", "photos"]);
+        let entity =
+            random.pick(&["guests", "guests", "guests", "weddings", "timeline_events", "vendors", "photos"]);
         rows.uuid(random.uuid());
         rows.plain(entity);
         rows.with(|out| match entity {

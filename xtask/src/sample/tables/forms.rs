@@ -55,7 +55,9 @@ fn fields(plan: &Plan, rows: &mut Rows<'_>, random: &mut Random) {
         for n in 0..random.between(3, 9) {
             let kind = random.pick(&["text", "choice", "number", "date", "file", "signature"]);
             let comma = if n == 0 { "" } else { ", " };
-            out.extend_from_slice(format!("{comma}{{\"key\": \"q{n}\", \"kind\": \"{kind}\", \"label\": \"").as_bytes());
+            out.extend_from_slice(
+                format!("{comma}{{\"key\": \"q{n}\", \"kind\": \"{kind}\", \"label\": \"").as_bytes(),
+            );
             plan.vocabulary.write("question", random, out);
             out.extend_from_slice(if random.chance(400) { b"\", \"required\": true}" } else { b"\"}" });
         }
@@ -72,10 +74,14 @@ fn write_answers(plan: &Plan, rows: &mut Rows<'_>) -> io::Result<()> {
             rows.number(id);
             rows.uuid(plan.form_id(wedding.number, random.below(2) as u64));
             rows.uuid(wedding.id);
-            rows.maybe(random.chance(900).then_some(()), |out, ()| write_number(out, wedding.any_guest(random)));
+            rows.maybe(random.chance(900).then_some(()), |out, ()| {
+                write_number(out, wedding.any_guest(random))
+            });
             answers(plan, rows, random, &wedding);
             rows.maybe(random.chance(950).then_some(()), |out, ()| write_ip(random, out));
-            rows.maybe(random.chance(800).then_some(()), |out, ()| plan.vocabulary.write("agent", random, out));
+            rows.maybe(random.chance(800).then_some(()), |out, ()| {
+                plan.vocabulary.write("agent", random, out)
+            });
             let digest = (u128::from(random.bits()) << 64) | u128::from(random.bits());
             rows.bytes(&digest.to_be_bytes());
             rows.moment(wedding.planning_moment(random));

@@ -90,7 +90,7 @@ fn write_guest(
     rows.plain(person.last.text);
     let native = &person.culture.native;
     let known = !native.is_empty() && random.chance(400);
-    rows.maybe(known.then(|| native[random.below(native.len())]), |out, name| write_escaped(out, name));
+    rows.maybe(known.then(|| native[random.below(native.len())]), write_escaped);
     rows.maybe((head || random.chance(350)).then_some(()), |out, ()| person.write_email(random, None, out));
     rows.maybe((head && random.chance(800)).then_some(()), |out, ()| person.write_phone(random, out));
     rows.maybe((!random.chance(100)).then_some(()), |out, ()| out.extend_from_slice(&household.address));
@@ -130,7 +130,11 @@ fn meal(plan: &Plan, rows: &mut Rows<'_>, random: &mut Random, comes: bool) {
         _ => rows.null(),
     }
     rows.maybe((comes && random.chance(700)).then_some(()), |out, ()| {
-        for (key, rule) in [("{\"starter\": \"", "starter"), ("\", \"main\": \"", "dish"), ("\", \"pudding\": \"", "pudding")] {
+        for (key, rule) in [
+            ("{\"starter\": \"", "starter"),
+            ("\", \"main\": \"", "dish"),
+            ("\", \"pudding\": \"", "pudding"),
+        ] {
             out.extend_from_slice(key.as_bytes());
             plan.vocabulary.write(rule, random, out);
         }

@@ -30,7 +30,9 @@ fn write(plan: &Plan, rows: &mut Rows<'_>) -> io::Result<()> {
             false => rows.with(|out| plan.vocabulary.write("body", random, out)),
         }
         rows.maybe(random.chance(250).then_some(()), |out, ()| {
-            out.extend_from_slice(format!("{{\"❤️\": {}, \"😂\": {}}}", random.below(9), random.below(4)).as_bytes());
+            out.extend_from_slice(
+                format!("{{\"❤️\": {}, \"😂\": {}}}", random.below(9), random.below(4)).as_bytes(),
+            );
         });
         let sent = wedding.planning_moment(random);
         rows.moment(sent);

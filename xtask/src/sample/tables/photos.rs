@@ -75,7 +75,8 @@ fn metadata(plan: &Plan, rows: &mut Rows<'_>, random: &mut Random, wedding: &Wed
 }
 
 fn random_size(random: &mut Random) -> &'static (i64, i64) {
-    const SIZES: &[(i64, i64)] = &[(4032, 3024), (3024, 4032), (6000, 4000), (8256, 5504), (1920, 1080), (5184, 3456)];
+    const SIZES: &[(i64, i64)] =
+        &[(4032, 3024), (3024, 4032), (6000, 4000), (8256, 5504), (1920, 1080), (5184, 3456)];
     &SIZES[random.below(SIZES.len())]
 }
 
@@ -85,8 +86,13 @@ fn exif(plan: &Plan, rows: &mut Rows<'_>, random: &mut Random) {
         plan.vocabulary.write("camera", random, out);
         out.extend_from_slice(b"\", \"lens\": \"");
         plan.vocabulary.write("lens", random, out);
-        let (iso, speed, latitude) = (random.between(1, 64) * 100, random.between(1, 8000), random.between(-9_000_000, 9_000_000));
-        let text = format!("\", \"iso\": {iso}, \"speed\": \"1/{speed}\", \"gps\": [{}, {}]}}", latitude as f64 / 1e5, speed as f64 / 64.0);
+        let (iso, speed, latitude) =
+            (random.between(1, 64) * 100, random.between(1, 8000), random.between(-9_000_000, 9_000_000));
+        let text = format!(
+            "\", \"iso\": {iso}, \"speed\": \"1/{speed}\", \"gps\": [{}, {}]}}",
+            latitude as f64 / 1e5,
+            speed as f64 / 64.0
+        );
         out.extend_from_slice(text.as_bytes());
     });
 }

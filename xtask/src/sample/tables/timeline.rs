@@ -30,10 +30,14 @@ fn write(plan: &Plan, rows: &mut Rows<'_>) -> io::Result<()> {
                 1..6 => rows.plain(""),
                 _ => rows.with(|out| plan.vocabulary.write("sentence", random, out)),
             }
-            rows.maybe(random.chance(880).then_some(()), |out, ()| plan.vocabulary.write("location", random, out));
+            rows.maybe(random.chance(880).then_some(()), |out, ()| {
+                plan.vocabulary.write("location", random, out)
+            });
             rows.moment(starts);
             rows.moment(ends);
-            rows.maybe(random.chance(400).then_some(()), |out, ()| write_number(out, plan.any_vendor(random)));
+            rows.maybe(random.chance(400).then_some(()), |out, ()| {
+                write_number(out, plan.any_vendor(random))
+            });
             rows.number(order);
             rows.boolean(!random.chance(150));
             rows.moment(wedding.planning_moment(random));

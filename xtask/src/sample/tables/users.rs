@@ -41,7 +41,9 @@ fn write(plan: &Plan, rows: &mut Rows<'_>) -> io::Result<()> {
 fn write_preferences(plan: &Plan, rows: &mut Rows<'_>, random: &mut Random) {
     rows.with(|out| {
         let theme = random.pick(&["light", "dark", "system"]);
-        out.extend_from_slice(format!("{{\"theme\": \"{theme}\", \"digest_hour\": {}", random.below(24)).as_bytes());
+        out.extend_from_slice(
+            format!("{{\"theme\": \"{theme}\", \"digest_hour\": {}", random.below(24)).as_bytes(),
+        );
         if random.chance(600) {
             out.extend_from_slice(b", \"colour\": \"");
             plan.vocabulary.write("colour", random, out);
@@ -49,7 +51,15 @@ fn write_preferences(plan: &Plan, rows: &mut Rows<'_>, random: &mut Random) {
         }
         if random.chance(300) {
             let (width, zoom) = (random.between(320, 3840), random.between(50, 250));
-            out.extend_from_slice(format!(", \"window\": [{width}, {}], \"zoom\": {}.{:02}", width * 9 / 16, zoom / 100, zoom % 100).as_bytes());
+            out.extend_from_slice(
+                format!(
+                    ", \"window\": [{width}, {}], \"zoom\": {}.{:02}",
+                    width * 9 / 16,
+                    zoom / 100,
+                    zoom % 100
+                )
+                .as_bytes(),
+            );
         }
         out.push(b'}');
     });

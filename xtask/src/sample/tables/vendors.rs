@@ -86,7 +86,9 @@ fn figures(rows: &mut Rows<'_>, random: &mut Random) {
     match random.below(40) {
         0 => rows.plain("NaN"),
         1..5 => rows.null(),
-        _ => rows.with(|out| out.extend_from_slice(format!("{}", random.between(100, 500) as f64 / 97.0).as_bytes())),
+        _ => rows.with(|out| {
+            out.extend_from_slice(format!("{}", random.between(100, 500) as f64 / 97.0).as_bytes())
+        }),
     }
     rows.number(random.between(0, 900));
     rows.maybe(random.chance(400).then_some(()), |out, ()| {
@@ -103,7 +105,9 @@ fn write_suppliers(plan: &Plan, rows: &mut Rows<'_>) -> io::Result<()> {
         rows.number(n as i64);
         rows.maybe(random.chance(600).then_some(()), |out, ()| write_number(out, plan.any_vendor(random)));
         rows.with(|out| plan.vocabulary.write("company", random, out));
-        rows.with(|out| out.extend_from_slice(format!("{} {}", contact.first.text, contact.last.text).as_bytes()));
+        rows.with(|out| {
+            out.extend_from_slice(format!("{} {}", contact.first.text, contact.last.text).as_bytes())
+        });
         rows.maybe(random.chance(850).then_some(()), |out, ()| contact.write_email(random, None, out));
         rows.with(|out| {
             out.extend_from_slice(contact.culture.country.as_bytes());
@@ -111,9 +115,15 @@ fn write_suppliers(plan: &Plan, rows: &mut Rows<'_>) -> io::Result<()> {
         });
         write_products(plan, rows, random);
         let from = random.between(1, 20);
-        rows.with(|out| out.extend_from_slice(format!("[{from},{})", from + random.between(1, 30)).as_bytes()));
+        rows.with(|out| {
+            out.extend_from_slice(format!("[{from},{})", from + random.between(1, 30)).as_bytes())
+        });
         rows.with(|out| out.extend_from_slice(format!("{:02}:30:00", random.between(5, 10)).as_bytes()));
-        rows.with(|out| out.extend_from_slice(format!("{} days 04:{:02}:00", random.below(20), random.below(60)).as_bytes()));
+        rows.with(|out| {
+            out.extend_from_slice(
+                format!("{} days 04:{:02}:00", random.below(20), random.below(60)).as_bytes(),
+            )
+        });
         rows.maybe(random.chance(700).then_some(()), |out, ()| {
             out.extend_from_slice(b"\\\\x");
             (0..6).for_each(|_| write_hex(out, &random.bits().to_be_bytes()));
@@ -154,8 +164,14 @@ fn write_availability(plan: &Plan, rows: &mut Rows<'_>) -> io::Result<()> {
                 write_day(out, end);
                 out.push(b')');
             });
-            rows.with(|out| out.extend_from_slice(format!("[0.{},1.{})", random.between(50, 99), random.below(90)).as_bytes()));
-            rows.maybe(random.chance(200).then_some(()), |out, ()| plan.vocabulary.write("sentence", random, out));
+            rows.with(|out| {
+                out.extend_from_slice(
+                    format!("[0.{},1.{})", random.between(50, 99), random.below(90)).as_bytes(),
+                )
+            });
+            rows.maybe(random.chance(200).then_some(()), |out, ()| {
+                plan.vocabulary.write("sentence", random, out)
+            });
             rows.end()?;
             day = end + random.between(0, 30);
         }
@@ -185,7 +201,9 @@ fn write_bookings(plan: &Plan, rows: &mut Rows<'_>) -> io::Result<()> {
                 }
                 out.push(b'}');
             });
-            rows.maybe(random.chance(650).then_some(()), |out, ()| plan.vocabulary.write("term", random, out));
+            rows.maybe(random.chance(650).then_some(()), |out, ()| {
+                plan.vocabulary.write("term", random, out)
+            });
             rows.with(|out| write_moment(out, booked - booked % SECOND));
             rows.end()?;
             invoice += 10;

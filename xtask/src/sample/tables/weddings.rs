@@ -26,7 +26,9 @@ fn write(plan: &Plan, rows: &mut Rows<'_>) -> io::Result<()> {
         rows.uuid(wedding.id);
         rows.uuid(plan.user_id(wedding.owner));
         rows.maybe(random.chance(450).then_some(()), |out, ()| write_uuid(out, plan.any_user_id(random)));
-        rows.with(|out| out.extend_from_slice(format!("{} & {}", one.first.text, other.first.text).as_bytes()));
+        rows.with(|out| {
+            out.extend_from_slice(format!("{} & {}", one.first.text, other.first.text).as_bytes())
+        });
         let slug = format!("{}-and-{}-{}", one.first.folded, other.first.folded, wedding.number + 1);
         rows.plain(&slug);
         rows.plain(status(&wedding, random));
