@@ -4,6 +4,7 @@
 //! A decision is handed `now` and all that it needs, and returns a complete value that others carry out.
 
 mod connection;
+mod cron;
 mod digest;
 mod failure;
 mod ids;
@@ -16,6 +17,7 @@ mod snapshot;
 mod table;
 
 pub use connection::{ConnectionUrl, InvalidConnectionUrl};
+pub use cron::{InvalidSchedule, Schedule};
 pub use digest::{InvalidRowsDigest, RowsDigest};
 pub use failure::{Classified, Explanation, FailureClass, chain};
 pub use ids::{BackupId, ExecutionRowId, FencingToken, LocationId, PolicyId, SourceId};
