@@ -9,6 +9,7 @@ use bytes::Bytes;
 use keepsake_archive::{Blobs, Part, StoredObject};
 use keepsake_domain::{BackupId, Batch, Lsn, PartPlan, SequenceValue, Timestamp, TransactionSnapshot};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A plan of 100,000 parts has about 40 MB of JSON; beyond this a worker's memory would be at risk.
@@ -114,6 +115,40 @@ impl Work {
     /// A part's receipt, if it was uploaded.
     pub(crate) async fn receipt(&self, number: u32) -> Result<Option<Part>, StepError> {
         self.read(&self.receipt_key(number)).await
+    }
+
+    /// Notes how long one phase of a test restore took; parts of a phase are told apart by `piece`. The first stands.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn note_phase(
+        &self,
+        phase: &str,
+        piece: u32,
+        began: Timestamp,
+        ended: Timestamp,
+    ) -> Result<(), StepError> {
+        let key = format!("{}phases/{phase}/{piece:06}.json", self.root);
+        self.put_once(&key, &(began, ended)).await.map(|_| ())
+    }
+
+    /// Milliseconds of each phase, from the begin of its first piece to the end of its last.
+    ///
+    /// # Errors
+    /// When the store does not answer or an object is damaged.
+    pub async fn phase_milliseconds(&self) -> Result<BTreeMap<String, u64>, StepError> {
+        let prefix = format!("{}phases/", self.root);
+        let mut spans: BTreeMap<String, (Timestamp, Timestamp)> = BTreeMap::new();
+        for object in self.store.list(&prefix).await? {
+            let Some((phase, _)) = object.key[prefix.len()..].split_once('/') else { continue };
+            let Some((began, ended)) = self.read::<(Timestamp, Timestamp)>(&object.key).await? else { continue };
+            let span = spans.entry(phase.to_owned()).or_insert((began, ended));
+            *span = (span.0.min(began), span.1.max(ended));
+        }
+        let length = |(began, ended): (Timestamp, Timestamp)| {
+            u64::try_from(ended.duration_since(began).as_millis()).unwrap_or_default()
+        };
+        Ok(spans.into_iter().map(|(phase, span)| (phase, length(span))).collect())
     }
 
     fn plan_key(&self) -> String {

@@ -162,6 +162,8 @@ pub struct Execution {
     pub backup_id: BackupId,
     /// Token of the policy's lease.
     pub fencing_token: FencingToken,
+    /// Repository that it writes to.
+    pub backup_location: String,
     /// scheduled, pending, running, completed, failed or cancelled.
     pub status: String,
     /// Whether its snapshot row stands, so that a recovery point exists.
