@@ -52,7 +52,7 @@ impl WrappedKey {
 pub fn wrap_for(identity: &BackupIdentity, recipient: &Recipient) -> Result<WrappedKey, KeyError> {
     let line = identity.line();
     let armored = age::encrypt_and_armor(recipient.age(), line.expose_secret().as_bytes())
-        .map_err(|cause| KeyError::Wrap { holder: recipient.clone(), cause })?;
+        .map_err(|cause| KeyError::Wrap { holder: recipient.to_string(), cause: Box::new(cause) })?;
     Ok(WrappedKey::Age { recipient: recipient.clone(), armored })
 }
 
@@ -190,7 +190,11 @@ impl KeyFile {
         if found == self.recipient {
             return Ok(());
         }
-        Err(KeyError::Foreign { backup_id: self.backup_id, found, expected: self.recipient.clone() })
+        Err(KeyError::Foreign {
+            backup_id: self.backup_id,
+            found: found.to_string(),
+            expected: self.recipient.to_string(),
+        })
     }
 
     fn contradiction(&self, key: &str) -> Option<String> {

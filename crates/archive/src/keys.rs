@@ -190,9 +190,9 @@ pub enum KeyError {
         /// The backup.
         backup_id: keepsake_domain::BackupId,
         /// Public half of what came out.
-        found: Recipient,
+        found: String,
         /// Public half that the file promises.
-        expected: Recipient,
+        expected: String,
     },
     /// Generations are used up.
     #[error("the key of backup {backup_id} has no generation after {generation}")]
@@ -206,9 +206,9 @@ pub enum KeyError {
     #[error("wrap the backup's key for {holder}")]
     Wrap {
         /// For whom.
-        holder: Recipient,
+        holder: String,
         /// What age said.
         #[source]
-        cause: age::EncryptError,
+        cause: Box<age::EncryptError>,
     },
 }

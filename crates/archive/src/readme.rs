@@ -36,7 +36,7 @@ Written by Keepsake {version}, format {FORMAT_VERSION}, key format {KEY_FORMAT_V
 
   keepsake restore --repo URL --backup {backup} --to URL
 
-Without it, these programs are enough: bash, coreutils, jq, age (with age-keygen's key file), zstd, and psql and
+Without it, these programs are enough: bash, coreutils, jq, age, zstd, and psql and
 pg_restore of a major version at least as new as \"pg_dump\" under \"tools\" in manifest.json.
 
 What lies here

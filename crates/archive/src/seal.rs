@@ -71,7 +71,7 @@ pub enum SealError {
     Encode(#[source] io::Error),
     /// The recipient cannot be encrypted to.
     #[error("encrypt to the backup's public key")]
-    Encrypt(#[source] age::EncryptError),
+    Encrypt(#[source] Box<age::EncryptError>),
     /// Not a level that every reader can open.
     #[error("zstd level {0} is not between 1 and 19")]
     Level(i32),
@@ -106,7 +106,8 @@ impl<S: FnMut(Bytes) -> io::Result<()>> Sealer<S> {
         }
         let chunks =
             Chunks { sink, chunk: Vec::with_capacity(FIRST_CHUNK_BYTES), stored: StoredHasher::default() };
-        let encrypted = recipient.encryptor().map_err(SealError::Encrypt)?.wrap_output(chunks);
+        let encrypted =
+            recipient.encryptor().map_err(|cause| SealError::Encrypt(Box::new(cause)))?.wrap_output(chunks);
         let mut encoder = Encoder::new(encrypted.map_err(classify)?, level).map_err(SealError::Encode)?;
         encoder.include_checksum(true).map_err(SealError::Encode)?;
         let counter = match content {

@@ -1,5 +1,5 @@
 //! What is sealed comes back, and every kind of damage is found; each test names the detector that found it.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use bytes::Bytes;
 use keepsake_archive::{
