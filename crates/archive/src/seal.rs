@@ -13,7 +13,7 @@ pub const ZSTD_LEVEL: i32 = 3;
 ///
 /// One chunk is one part of a multipart upload. S3 wants at least 5 MiB and at most 10,000 parts, so one object
 /// ends at 78 GiB; parts of a table are cut far smaller.
-/// Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>, read 2026-11-20.
+/// Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>, read 2026-11-21.
 pub const CHUNK_BYTES: usize = 8 * 1024 * 1024;
 
 /// Levels whose window is at most 8 MiB, which is what opening allows.
