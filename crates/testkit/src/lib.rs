@@ -1,1 +1,23 @@
-//! keepsake-testkit.
+//! What tests stand on: twins of every port, scripted faults, and one contract suite per port that runs on the twin
+//! and on the real adapter.
+
+mod clock;
+mod faults;
+mod faulty_repository;
+mod memory_catalog;
+mod memory_instances;
+mod memory_keys;
+mod memory_notices;
+mod memory_repository;
+mod memory_secrets;
+pub mod repository_suite;
+
+pub use clock::TestClock;
+pub use faults::{Fault, Faults, Gate, ScriptedFault};
+pub use faulty_repository::FaultyRepository;
+pub use memory_catalog::{CatalogRun, CatalogTest, MemoryCatalog, SentNotice};
+pub use memory_instances::MemoryInstances;
+pub use memory_keys::MemoryKeyHolder;
+pub use memory_notices::MemoryNotices;
+pub use memory_repository::MemoryRepository;
+pub use memory_secrets::MemorySecrets;
