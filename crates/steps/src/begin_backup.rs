@@ -130,8 +130,11 @@ pub fn recovery_recipients(texts: &[String]) -> Result<Vec<Recipient>, StepError
 }
 
 /// Draws the key pair, wraps its private half for every holder, and writes generation 1. A repeated call finds the
-/// object there and takes its public half.
-pub(crate) async fn write_key(
+/// object there and takes its public half. Called by [`prepare_run`], and by a run without a policy.
+///
+/// # Errors
+/// When a holder does not wrap, or the repository refuses; then there is no key and nothing can be written.
+pub async fn write_key(
     repository: &dyn Repository,
     key_holder: &dyn KeyHolder,
     layout: &ArchiveLayout,

@@ -22,13 +22,13 @@ mod verify_restore;
 mod work;
 
 pub use begin_backup::{
-    BeginCatalog, BeginRequest, LEASE_TTL, open_run, prepare_run, read_policy, recovery_recipients,
+    BeginCatalog, BeginRequest, LEASE_TTL, open_run, prepare_run, read_policy, recovery_recipients, write_key,
 };
 pub use dump::{Dumper, dump};
 pub use error::StepError;
 pub use hold_snapshot::{GRACE, Holder, Lane, hold_snapshot, release_snapshot};
 pub use list_backups::{StandingBackup, find_backup, manifest_keys, read_backup};
-pub use open_backup::open_backup;
+pub use open_backup::{newest_keys, open_backup, open_backup_with_recovery_key};
 pub use record_outcome::{
     CleanUp, completion_notice, failure_notice, record_completion, record_failure, send_alert,
 };

@@ -40,7 +40,27 @@ pub async fn open_backup(
     ))
 }
 
-async fn newest_keys(repository: &dyn Repository, backup: &StandingBackup) -> Result<KeyFile, StepError> {
+/// Opens a backup's private half with an offline recovery key, given as the text of its file.
+///
+/// # Errors
+/// When none of the file's identities is among the holders, or the keys object is damaged or of another backup.
+pub async fn open_backup_with_recovery_key(
+    repository: &dyn Repository,
+    backup: &StandingBackup,
+    identity_file_text: &str,
+) -> Result<BackupIdentity, StepError> {
+    let file = newest_keys(repository, backup).await?;
+    belongs(file.unwrap_with_age(identity_file_text)?, backup)
+}
+
+/// The newest generation of a backup's keys object; nothing is opened.
+///
+/// # Errors
+/// [`FailureClass::Integrity`] when there is none, or it is damaged.
+pub async fn newest_keys(
+    repository: &dyn Repository,
+    backup: &StandingBackup,
+) -> Result<KeyFile, StepError> {
     let prefix = format!("{}keys/", backup.layout.root());
     // Generations are zero-padded, so the last key is the newest.
     let newest = repository.list(&prefix).await?.pop().ok_or_else(|| {
