@@ -117,7 +117,7 @@ fn create_durable_folder(folder: &Path) -> io::Result<()> {
     let parent = folder.parent().ok_or(ErrorKind::NotFound)?;
     create_durable_folder(parent)?;
     match fs::create_dir(folder) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
         // Someone else made it, and may not have synced it yet.
         _ => sync_folder(parent),
     }

@@ -41,8 +41,9 @@ pub async fn of_twelve_racers_exactly_one_wins(bench: &dyn RepositoryBench) {
     for (number, racer) in racers.collect::<Vec<_>>().into_iter().enumerate() {
         match racer.await.expect("joined") {
             Ok(_) => winners.push(number),
-            Err(RepositoryError::AlreadyExists { .. }) => {}
-            Err(other) => panic!("racer {number}: {other:?}"),
+            Err(lost) => {
+                assert!(matches!(lost, RepositoryError::AlreadyExists { .. }), "racer {number}: {lost:?}")
+            }
         }
     }
     assert_eq!(winners.len(), 1, "winners: {winners:?}");

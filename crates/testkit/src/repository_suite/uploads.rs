@@ -102,8 +102,9 @@ pub async fn of_six_uploads_to_one_key_exactly_one_wins(bench: &dyn RepositoryBe
     for (number, racer) in (0u64..).zip(racers.collect::<Vec<_>>()) {
         match racer.await.expect("joined") {
             Ok(_) => winners.push(number),
-            Err(RepositoryError::AlreadyExists { .. }) => {}
-            Err(other) => panic!("racer {number}: {other:?}"),
+            Err(lost) => {
+                assert!(matches!(lost, RepositoryError::AlreadyExists { .. }), "racer {number}: {lost:?}")
+            }
         }
     }
     assert_eq!(winners.len(), 1, "winners: {winners:?}");
