@@ -31,6 +31,9 @@ def merged(many):
         for kind, names in found["fields"].items():
             total["fields"].setdefault(kind, set()).update(names)
     flat = {key: sorted(total[key]) for key in ("state_types", "resources", "jsonata_functions", "states")}
+    # A comment does nothing, wherever AWS allows one: in a machine and in a state.
+    for kind in [*total["state_types"], "Machine"]:
+        total["fields"][kind].add("Comment")
     fields = {kind: sorted(names) for kind, names in sorted(total["fields"].items())}
     return {"state_types": flat["state_types"], "fields": fields, "resources": flat["resources"],
             "jsonata_functions": flat["jsonata_functions"], "states": flat["states"]}
