@@ -1,1 +1,27 @@
-//! keepsake-postgres.
+//! Postgres: the source that is backed up, the target that is restored to, and the catalog over SQL.
+//!
+//! # Globals
+//! [`PostgresSource`] describes what lives beside a database as JSON, without any password: `provider`, `database`
+//! (`name`, `owner`, `settings`), `roles` (`name`, `referenced`, `superuser`, `inherit`, `create_role`, `create_db`,
+//! `login`, `replication`, `bypass_rls`, `connection_limit`, `valid_until`, `settings`), `memberships` (`role`,
+//! `member`, `admin_option`), `tablespaces` and `extensions`.
+
+pub mod catalog;
+
+mod address;
+mod child;
+mod client_tools;
+mod connect;
+mod error;
+mod inventory;
+mod reader;
+mod session;
+mod source;
+mod target;
+mod tls;
+
+pub use client_tools::PgBin;
+pub use connect::connect;
+pub use error::{ConnectError, ServerMessage};
+pub use source::PostgresSource;
+pub use target::PostgresTarget;

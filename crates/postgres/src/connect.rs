@@ -1,0 +1,63 @@
+//! From a connection URL to a client, within a bounded time.
+
+use crate::address::Address;
+use crate::error::{ConnectError, Said};
+use crate::tls::client_config;
+use keepsake_domain::ConnectionUrl;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio_postgres::Client;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// For look-up, TCP, TLS and login together: three times what one slow TCP connection is given.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Opens a connection, with TLS as the URL's `sslmode` says. Dropping the client ends it.
+///
+/// # Errors
+/// [`ConnectError`], never with a credential.
+pub async fn connect(url: &ConnectionUrl) -> Result<Client, ConnectError> {
+    connect_with_task(url).await.map(|(client, _)| client)
+}
+
+/// As [`connect`]; aborting the task cuts the connection at once, also in the middle of a stream.
+pub(crate) async fn connect_with_task(url: &ConnectionUrl) -> Result<(Client, JoinHandle<()>), ConnectError> {
+    let address = Address::of(url)?;
+    let slow = |_| ConnectError::Unreachable {
+        place: address.place.clone(),
+        cause: Box::new(Said(format!("no answer within {} seconds", LOGIN_TIMEOUT.as_secs()))),
+    };
+    tokio::time::timeout(LOGIN_TIMEOUT, log_in(&address)).await.map_err(slow)?
+}
+
+async fn log_in(address: &Address) -> Result<(Client, JoinHandle<()>), ConnectError> {
+    for (host, port) in address.host_names() {
+        look_up(&address.place, &host, port).await?;
+    }
+    let tls = MakeRustlsConnect::new(client_config(address)?);
+    let (client, connection) = address
+        .config
+        .connect(tls)
+        .await
+        .map_err(|error| ConnectError::of_connect(&address.place, &error))?;
+    let place = address.place.clone();
+    let task = tokio::spawn(async move {
+        // Whoever uses the client sees the loss too, with its cause; this is for the record.
+        if let Err(error) = connection.await {
+            tracing::debug!(place, error = %ConnectError::of_statement("keep the session", &place, &error), "connection ended");
+        }
+    });
+    Ok((client, task))
+}
+
+/// The driver does not tell a wrong name from an unreachable host, so the name is looked up before.
+async fn look_up(place: &str, host: &str, port: u16) -> Result<(), ConnectError> {
+    match tokio::net::lookup_host((host, port)).await {
+        Ok(_) => Ok(()),
+        // The resolver's "not known" and "no address"; "temporary failure" may pass.
+        Err(error) if !error.to_string().to_lowercase().contains("temporary") => {
+            Err(ConnectError::UnknownHost { place: place.to_owned() })
+        }
+        Err(error) => Err(ConnectError::Unreachable { place: place.to_owned(), cause: Box::new(error) }),
+    }
+}

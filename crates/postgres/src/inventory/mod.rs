@@ -1,0 +1,19 @@
+//! What a database holds, read from its catalogs; the same for source and target, so that both name things alike.
+
+mod coverage;
+mod globals;
+mod objects;
+mod sequences;
+mod server;
+mod tables;
+
+pub(crate) use coverage::coverage;
+pub(crate) use globals::globals;
+pub(crate) use objects::{large_objects, objects};
+pub(crate) use sequences::sequences;
+pub(crate) use server::{available_extensions, server_facts};
+pub(crate) use tables::tables;
+
+/// Schemas that are the server's own, or ours.
+pub(crate) const FOREIGN_SCHEMAS: &str = "n.nspname <> ALL ('{pg_catalog,information_schema,pg_toast,keepsake_restore}') \
+                                          AND n.nspname !~ '^pg_(temp|toast_temp)_'";

@@ -1,0 +1,115 @@
+//! Transactions that share one exported snapshot.
+
+use crate::error::{ConnectError, sql_state};
+use crate::session::Session;
+use async_trait::async_trait;
+use keepsake_domain::{ConnectionUrl, Lsn, Timestamp, TransactionSnapshot};
+use keepsake_steps::ports::{HeldSnapshot, SourceError};
+
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+/// How servers say that an exported snapshot is gone: invalid identifier (up to 16), no such object (from 17), its
+/// process ended in the meantime.
+const GONE: [&str; 3] = ["22023", "42704", "55000"];
+
+/// One connection that keeps the snapshot alive. Dropping it ends the transaction.
+pub(super) struct Holder {
+    session: Session,
+    name: String,
+    snapshot: TransactionSnapshot,
+    lsn: Lsn,
+    taken_at: Timestamp,
+    backend_pid: i32,
+}
+
+impl Holder {
+    pub async fn take(url: &ConnectionUrl) -> Result<Self, SourceError> {
+        let session = Session::open(url).await?;
+        session.run("begin the snapshot's transaction", BEGIN).await?;
+        Self::export(session).await
+    }
+
+    pub async fn take_over(url: &ConnectionUrl, name: &str) -> Result<Self, SourceError> {
+        Self::export(in_snapshot(url, name).await?).await
+    }
+
+    async fn export(session: Session) -> Result<Self, SourceError> {
+        let act = "export a snapshot";
+        let row = session
+            .one(
+                act,
+                "SELECT pg_export_snapshot(), pg_current_snapshot()::text, clock_timestamp(), pg_backend_pid(),
+                    pg_is_in_recovery()",
+                &[],
+            )
+            .await?;
+        let lsn = read_lsn(&session, row.get(4)).await?;
+        let snapshot: String = row.get(1);
+        Ok(Self {
+            name: row.get(0),
+            snapshot: snapshot
+                .parse()
+                .map_err(|_| session.strange(act, format!("\"{snapshot}\" is no snapshot")))?,
+            lsn,
+            taken_at: row.get(2),
+            backend_pid: row.get(3),
+            session,
+        })
+    }
+}
+
+async fn read_lsn(session: &Session, standby: bool) -> Result<Lsn, ConnectError> {
+    let act = "read the WAL position";
+    let function = if standby { "pg_last_wal_replay_lsn" } else { "pg_current_wal_lsn" };
+    let row = session.one(act, &format!("SELECT {function}()::text"), &[]).await?;
+    let lsn: String = row.get(0);
+    lsn.parse().map_err(|_| session.strange(act, format!("\"{lsn}\" is no WAL position")))
+}
+
+/// A session whose transaction sees what the holder of the snapshot sees.
+pub(super) async fn in_snapshot(url: &ConnectionUrl, name: &str) -> Result<Session, SourceError> {
+    let lost = || SourceError::SnapshotLost { name: name.to_owned() };
+    // It stands in a statement that takes no parameters, so nothing but the server's own alphabet may pass.
+    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-') {
+        return Err(lost());
+    }
+    let session = Session::open(url).await?;
+    session.run("begin the snapshot's transaction", BEGIN).await?;
+    match session.client.batch_execute(&format!("SET TRANSACTION SNAPSHOT '{name}'")).await {
+        Ok(()) => Ok(session),
+        Err(error) if sql_state(&error).is_some_and(|code| GONE.contains(&code)) => Err(lost()),
+        Err(error) => Err(session.failed("import the snapshot", &error).into()),
+    }
+}
+
+#[async_trait]
+impl HeldSnapshot for Holder {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn snapshot(&self) -> &TransactionSnapshot {
+        &self.snapshot
+    }
+
+    fn lsn(&self) -> Lsn {
+        self.lsn
+    }
+
+    fn taken_at(&self) -> Timestamp {
+        self.taken_at
+    }
+
+    fn backend_pid(&self) -> i32 {
+        self.backend_pid
+    }
+
+    async fn check(&self) -> Result<(), SourceError> {
+        let lost = |_| SourceError::SnapshotLost { name: self.name.clone() };
+        self.session.client.batch_execute("SELECT 1").await.map_err(lost)
+    }
+
+    async fn end(self: Box<Self>) -> Result<(), SourceError> {
+        Ok(self.session.run("end the snapshot's transaction", "ROLLBACK").await?)
+    }
+}

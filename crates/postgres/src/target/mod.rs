@@ -1,0 +1,111 @@
+//! The database that is restored to.
+
+mod books;
+mod programs;
+mod roles;
+mod writer;
+
+use crate::client_tools::PgBin;
+use crate::inventory;
+use crate::reader::Reader;
+use crate::session::Session;
+use async_trait::async_trait;
+use keepsake_domain::{ConnectionUrl, SequenceValue, TableShape};
+use keepsake_steps::ports::{
+    ChunkReceiver, LoadedPart, RowReader, RowWriter, SchemaSection, Target, TargetError, TargetFacts,
+};
+
+/// A Postgres database over its connection URL. Making one does nothing; each call opens its own connection.
+#[derive(Debug, Clone)]
+pub struct PostgresTarget {
+    url: ConnectionUrl,
+    pg_bin: PgBin,
+}
+
+impl PostgresTarget {
+    /// `pg_bin` says where `pg_restore` is looked for.
+    #[must_use]
+    pub fn new(url: ConnectionUrl, pg_bin: PgBin) -> Self {
+        Self { url, pg_bin }
+    }
+
+    async fn session(&self) -> Result<Session, TargetError> {
+        Ok(Session::open(&self.url).await?)
+    }
+}
+
+#[async_trait]
+impl Target for PostgresTarget {
+    async fn facts(&self, backup_id: &str) -> Result<TargetFacts, TargetError> {
+        let session = self.session().await?;
+        let mut server = inventory::server_facts(&session).await?;
+        server.extensions = inventory::available_extensions(&session).await?;
+        Ok(TargetFacts { server, user_objects: books::foreign_content(&session, backup_id).await? })
+    }
+
+    async fn begin(&self, backup_id: &str) -> Result<(), TargetError> {
+        books::open(&self.session().await?, backup_id).await
+    }
+
+    async fn create_missing_roles(&self, globals: &serde_json::Value) -> Result<Vec<String>, TargetError> {
+        roles::create_missing(&self.session().await?, globals).await
+    }
+
+    async fn restore_schema(
+        &self,
+        section: SchemaSection,
+        from: ChunkReceiver,
+        jobs: u32,
+    ) -> Result<(), TargetError> {
+        match section {
+            SchemaSection::PreData => programs::restore_pre_data(self, from).await,
+            SchemaSection::PostData => programs::restore_post_data(self, from, jobs).await,
+        }
+    }
+
+    async fn restore_large_objects(&self, from: ChunkReceiver) -> Result<(), TargetError> {
+        programs::restore_large_objects(self, from).await
+    }
+
+    async fn loaded_parts(&self) -> Result<Vec<LoadedPart>, TargetError> {
+        books::loaded_parts(&self.session().await?).await
+    }
+
+    async fn writer(&self) -> Result<Box<dyn RowWriter>, TargetError> {
+        Ok(Box::new(writer::Writer::new(self.session().await?)))
+    }
+
+    async fn reader(&self) -> Result<Box<dyn RowReader>, TargetError> {
+        let session = self.session().await?;
+        session.run("begin to read back", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        Ok(Box::new(Reader::new(session)))
+    }
+
+    async fn tables(&self) -> Result<Vec<TableShape>, TargetError> {
+        Ok(inventory::tables(&self.session().await?).await?)
+    }
+
+    async fn objects(&self) -> Result<Vec<String>, TargetError> {
+        Ok(inventory::objects(&self.session().await?).await?)
+    }
+
+    async fn large_objects(&self) -> Result<u64, TargetError> {
+        Ok(inventory::large_objects(&self.session().await?).await?)
+    }
+
+    async fn set_sequences(&self, values: &[SequenceValue]) -> Result<(), TargetError> {
+        let session = self.session().await?;
+        let sql = "SELECT setval($1::text::regclass, $2, $3)";
+        for value in values {
+            let name = value.sequence.quoted();
+            session.all("set a sequence", sql, &[&name, &value.last_value, &value.is_called]).await?;
+        }
+        Ok(())
+    }
+
+    async fn finish(&self) -> Result<(), TargetError> {
+        let session = self.session().await?;
+        session.run("gather statistics", "ANALYZE").await?;
+        books::close(&session).await
+    }
+}
