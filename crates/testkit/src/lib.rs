@@ -1,6 +1,7 @@
 //! What tests stand on: twins of every port, scripted faults, and one contract suite per port that runs on the twin
 //! and on the real adapter.
 
+pub mod catalog_suite;
 mod clock;
 mod faults;
 mod faulty_repository;
@@ -10,6 +11,8 @@ mod memory_keys;
 mod memory_notices;
 mod memory_repository;
 mod memory_secrets;
+mod memory_source;
+mod memory_target;
 pub mod repository_suite;
 
 pub use clock::TestClock;
@@ -21,3 +24,5 @@ pub use memory_keys::MemoryKeyHolder;
 pub use memory_notices::MemoryNotices;
 pub use memory_repository::MemoryRepository;
 pub use memory_secrets::MemorySecrets;
+pub use memory_source::{Break, MemoryDatabase, MemorySource, MemoryTable, ROWS_PER_BLOCK, SchemaDump, SourceFault};
+pub use memory_target::MemoryTarget;

@@ -1,0 +1,103 @@
+//! What every catalog must do, as one test per claim. An adapter runs it with [`crate::catalog_suite!`].
+
+mod executions;
+mod holds;
+mod leases;
+mod records;
+pub mod samples;
+
+use async_trait::async_trait;
+use keepsake_steps::ports::{AlertLog, Copies, Executions, Holds, Leases, Policies, Policy, Tests};
+use std::{sync::Arc, time::Duration};
+
+pub use executions::*;
+pub use holds::*;
+pub use leases::*;
+pub use records::*;
+
+/// All ports of the catalog in one.
+pub trait Catalog: Policies + Leases + Executions + Holds + Copies + Tests + AlertLog {}
+
+impl<C: Policies + Leases + Executions + Holds + Copies + Tests + AlertLog> Catalog for C {}
+
+/// Makes catalogs for the suite.
+#[async_trait]
+pub trait CatalogBench: Send + Sync {
+    /// A fresh catalog without runs that knows [`suite_policy`]'s name, and as many handles on it: each as another
+    /// process would have it.
+    async fn catalogs(&self, handles: usize) -> Vec<Arc<dyn Catalog>>;
+    /// Lets the catalog's time go by.
+    async fn pass(&self, time: Duration);
+}
+
+/// The policy that a bench declares: source `wedsync`, one copy. Ids are the catalog's own.
+#[must_use]
+pub fn suite_policy() -> &'static str {
+    "wedsync-nightly"
+}
+
+/// One `#[tokio::test]` per claim of the suite; `$bench` is an expression that makes a [`CatalogBench`].
+#[macro_export]
+macro_rules! catalog_suite {
+    ($bench:expr) => {
+        $crate::catalog_suite!(@ $bench;
+            an_unknown_policy_is_an_error_and_never_a_default,
+            a_second_acquire_by_the_holder_keeps_the_token,
+            a_held_lease_names_its_holder,
+            of_twelve_racers_for_a_lease_exactly_one_wins,
+            an_expired_lease_goes_on_with_a_greater_token_and_fences_the_old_one,
+            a_release_is_repeatable_and_takes_nothing_from_the_next_holder,
+            a_repeated_open_finds_the_first_run,
+            of_six_that_open_one_execution_all_get_one_run,
+            an_unknown_execution_is_none,
+            sealed_twice_is_one_recovery_point,
+            another_manifest_for_the_same_backup_is_refused,
+            a_run_without_recovery_point_does_not_complete,
+            completing_twice_is_success,
+            a_failed_run_does_not_complete,
+            a_completed_run_does_not_fail_afterwards,
+            a_first_failure_stands,
+            a_repeated_step_is_counted,
+            holders_are_numbered_from_one_and_the_newest_counts,
+            two_lanes_that_announce_at_once_never_share_a_number,
+            a_silent_holder_is_taken_for_dead,
+            an_ended_holder_is_not_current,
+            a_release_reaches_every_holder_and_is_repeatable,
+            a_holder_after_the_release_is_never_current,
+            a_copy_is_recorded_from_its_first_attempt_to_its_proof,
+            a_running_test_is_found_again,
+            a_verdict_is_final,
+            the_newest_verdict_counts,
+            a_notice_is_told_once_it_was_delivered_and_not_again,
+            a_run_that_never_opened_is_told_once_too,
+        );
+    };
+    (@ $bench:expr; $($claim:ident,)+) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $claim() {
+                $crate::catalog_suite::$claim(&$bench).await;
+            }
+        )+
+    };
+}
+
+/// One handle on a fresh catalog, and the suite's policy.
+async fn single(bench: &dyn CatalogBench) -> (Arc<dyn Catalog>, Policy) {
+    let catalog = bench.catalogs(1).await.remove(0);
+    let policy = catalog.policy(suite_policy()).await.expect("the bench declares the suite's policy");
+    (catalog, policy)
+}
+
+/// The claim holds when this is an error of that variant.
+macro_rules! refused {
+    ($outcome:expr, $variant:ident) => {{
+        let outcome = $outcome;
+        assert!(
+            matches!(outcome, Err(keepsake_steps::ports::CatalogError::$variant { .. })),
+            "expected {}, got {outcome:?}",
+            stringify!($variant)
+        );
+    }};
+}
+use refused;

@@ -1,0 +1,61 @@
+//! The catalog's twin keeps the catalog's contract.
+
+use async_trait::async_trait;
+use keepsake_domain::{LocationId, PolicyId, SourceId, Timestamp};
+use keepsake_steps::ports::{Policy, PolicyCopy, PolicySource, Provider};
+use keepsake_testkit::catalog_suite::{Catalog, CatalogBench, suite_policy};
+use keepsake_testkit::{MemoryCatalog, TestClock};
+use std::{sync::Arc, time::Duration};
+use uuid::Uuid;
+
+struct Twins {
+    clock: Arc<TestClock>,
+}
+
+fn place(number: u128, repository: &str, region: &str) -> PolicyCopy {
+    PolicyCopy {
+        location_id: LocationId(Uuid::from_u128(number)),
+        repository: repository.to_owned(),
+        region: region.to_owned(),
+    }
+}
+
+fn policy() -> Policy {
+    Policy {
+        id: PolicyId(Uuid::from_u128(1)),
+        name: suite_policy().to_owned(),
+        is_active: true,
+        source: PolicySource {
+            id: SourceId(Uuid::from_u128(2)),
+            name: "wedsync".to_owned(),
+            provider: Provider::Plain,
+            connection_secret: "env:WEDSYNC_URL".to_owned(),
+        },
+        primary: place(3, "s3://suite/main", "eu-central-1"),
+        copies: vec![place(4, "s3://suite/copy", "eu-west-1")],
+        kms_key_id: "alias/suite".to_owned(),
+        recovery_recipients: vec!["age1suite".to_owned()],
+        relay_seconds: 600,
+        part_size_bytes: 1 << 28,
+        max_parallel_jobs: 2,
+        compression: 3,
+        test_restore: true,
+        notify_success: false,
+    }
+}
+
+#[async_trait]
+impl CatalogBench for Twins {
+    async fn catalogs(&self, handles: usize) -> Vec<Arc<dyn Catalog>> {
+        let catalog = MemoryCatalog::new(self.clock.clone());
+        catalog.add_policy(policy());
+        let catalog: Arc<dyn Catalog> = Arc::new(catalog);
+        vec![catalog; handles]
+    }
+
+    async fn pass(&self, time: Duration) {
+        self.clock.advance(time);
+    }
+}
+
+keepsake_testkit::catalog_suite!(Twins { clock: Arc::new(TestClock::at(Timestamp::now())) });
