@@ -241,6 +241,9 @@ mod tests {
     #[test]
     fn says_which_field_is_wrong() {
         let error = "cron(0 25 * * ? *)".parse::<Schedule>().expect_err("hour 25");
-        assert_eq!(error.to_string(), "\"cron(0 25 * * ? *)\" is not a schedule: hours \"25\" is not 0 to 23");
+        assert_eq!(
+            error.to_string(),
+            "\"cron(0 25 * * ? *)\" is not a schedule: hours \"25\" is not 0 to 23"
+        );
     }
 }
