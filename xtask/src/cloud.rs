@@ -35,6 +35,8 @@ pub enum Parts {
     Aws,
     /// The Postgres clusters `source` and `catalog`, and the RDS double.
     All,
+    /// All of that, and clusters of the oldest and the newest major that we support.
+    AllMajors,
 }
 
 /// A running local cloud. Ends when it is dropped.
@@ -61,8 +63,8 @@ impl LocalCloud {
         let describe = describe::plan(&id, &run_dir, &data_dir, free_port()?, free_port()?);
         let mut cloud = LocalCloud { run_dir, describe, keeper };
         cloud.start_ministack()?;
-        if parts == Parts::All {
-            cloud.start_postgres(&data_dir)?;
+        if parts != Parts::Aws {
+            cloud.start_postgres(&data_dir, parts)?;
             cloud.start_rds_double(&data_dir)?;
         }
         describe::write(&cloud.run_dir, &cloud.describe)?;
@@ -75,6 +77,19 @@ impl LocalCloud {
     /// programs of `14`, `15` and `18`), `ca_file`, `logs` (object).
     pub fn describe(&self) -> &Value {
         &self.describe
+    }
+
+    /// The folder with `describe.json` and the logs; removed when the cloud ends.
+    pub fn run_dir(&self) -> &Path {
+        &self.run_dir
+    }
+
+    /// The connection URL of a cluster (`source`, `catalog`, `postgres-14`, `postgres-18`), as superuser.
+    ///
+    /// # Errors
+    /// No such cluster was started.
+    pub fn postgres_url(&self, cluster: &str) -> Result<&str> {
+        self.describe["postgres"][cluster]["url"].as_str().with_context(|| format!("no cluster {cluster}"))
     }
 
     /// A command that reaches this cloud: endpoint, credentials and PATH are set.
@@ -123,11 +138,17 @@ impl LocalCloud {
         wait_for("ministack", &self.log("ministack"), || Ok(TcpStream::connect(("127.0.0.1", port)).is_ok()))
     }
 
-    fn start_postgres(&mut self, data_dir: &Path) -> Result<()> {
+    fn start_postgres(&mut self, data_dir: &Path, parts: Parts) -> Result<()> {
         let certificate = postgres::certificate(data_dir)?;
         self.describe["ca_file"] = certificate.join("ca.pem").display().to_string().into();
-        for (cluster, database) in [("source", "wedsync"), ("catalog", "keepsake")] {
-            let plan = postgres::Cluster::new(cluster, database, data_dir, free_port()?)?;
+        let debian = PathBuf::from(setup::POSTGRES_BIN);
+        let mut clusters = vec![("source", "wedsync", debian.clone()), ("catalog", "keepsake", debian)];
+        if parts == Parts::AllMajors {
+            clusters.push(("postgres-14", "test", postgres::enterable(14, data_dir)?));
+            clusters.push(("postgres-18", "test", postgres::enterable(18, data_dir)?));
+        }
+        for (cluster, database, programs) in clusters {
+            let plan = postgres::Cluster::new(cluster, database, programs, data_dir, free_port()?)?;
             plan.create()?;
             self.keeper.run(cluster, plan.server(&certificate))?;
             wait_for(cluster, &self.log(cluster), || plan.answers())?;

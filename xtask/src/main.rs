@@ -3,8 +3,14 @@
 
 mod asl_cases;
 mod cloud;
+mod demo;
+mod deployment;
+mod execution;
+mod functions;
 mod sample;
 mod setup;
+mod subscriber;
+mod test;
 
 use anyhow::{Result, bail};
 
@@ -18,7 +24,15 @@ fn main() -> Result<()> {
         Some("setup") => setup::run(&rest),
         Some("cloud") => cloud::run(&rest),
         Some("asl-cases") => asl_cases::run(&rest),
+        Some("demo") => demo::run(&rest),
+        Some("test") => test::run(&rest),
+        Some("functions") => functions::run(&setup::root(), &rest),
         Some("sample") => sample::run(&rest),
         _ => bail!("usage: {USAGE}"),
     }
+}
+
+/// Tells what happens next, before it happens.
+fn say(what: &str) {
+    println!("► {what}");
 }

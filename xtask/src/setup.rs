@@ -12,6 +12,9 @@ use anyhow::{Context, Result, bail};
 /// Where Debian's Postgres 15 keeps its programs.
 pub const POSTGRES_BIN: &str = "/usr/lib/postgresql/15/bin";
 
+/// Debian's Python: one that every user of the machine can run, whatever else comes first on somebody's PATH.
+const PYTHON: &str = "/usr/bin/python3";
+
 /// A Debian package, and the program or file that shows it is there, however it came.
 const PACKAGES: [(&str, &str); 10] = [
     ("postgresql-15", "/usr/lib/postgresql/15/bin/postgres"),
@@ -21,7 +24,7 @@ const PACKAGES: [(&str, &str); 10] = [
     ("jq", "jq"),
     ("openssl", "openssl"),
     ("util-linux", "setpriv"),
-    ("python3", "python3"),
+    ("python3", PYTHON),
     ("nodejs", "node"),
     ("npm", "npm"),
 ];
@@ -106,7 +109,7 @@ fn pins() -> Result<String> {
 fn debian_packages() -> Result<()> {
     let mut missing: Vec<&str> =
         PACKAGES.iter().filter(|(_, shown_by)| !is_there(shown_by)).map(|(package, _)| *package).collect();
-    if !succeeds(Command::new("python3").args(["-c", "import ensurepip, venv"])) {
+    if !succeeds(Command::new(PYTHON).args(["-c", "import ensurepip, venv"])) {
         missing.push("python3-venv");
     }
     if missing.is_empty() {
@@ -142,7 +145,7 @@ pub fn is_root() -> bool {
 fn python(folder: &str, pins: &str, what: &str) -> Result<()> {
     println!("setup: installing into .localcloud/{folder}: {what}");
     let folder = local().join(folder);
-    run_quietly(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
+    run_quietly(Command::new(PYTHON).args(["-m", "venv", "--clear"]).arg(&folder))?;
     // The file pins everything that is needed, so there is nothing to resolve.
     run_quietly(
         Command::new(folder.join("bin/pip"))

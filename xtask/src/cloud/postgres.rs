@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use crate::setup::{POSTGRES_BIN, is_root, run_quietly};
+use crate::setup::{self, POSTGRES_BIN, is_root, run_quietly};
 
 /// The user that Postgres runs as when we are root; Debian's package creates it.
 const SERVER_USER: &str = "postgres";
@@ -16,6 +16,7 @@ const SERVER_USER: &str = "postgres";
 pub struct Cluster {
     name: &'static str,
     database: &'static str,
+    programs: PathBuf,
     folder: PathBuf,
     port: u16,
     password: String,
@@ -23,9 +24,15 @@ pub struct Cluster {
 
 impl Cluster {
     /// Plans a cluster in `data_dir/<name>` with a new password.
-    pub fn new(name: &'static str, database: &'static str, data_dir: &Path, port: u16) -> Result<Cluster> {
+    pub fn new(
+        name: &'static str,
+        database: &'static str,
+        programs: PathBuf,
+        data_dir: &Path,
+        port: u16,
+    ) -> Result<Cluster> {
         let password = super::random_hex(16)?;
-        Ok(Cluster { name, database, folder: data_dir.join(name), port, password })
+        Ok(Cluster { name, database, programs, folder: data_dir.join(name), port, password })
     }
 
     /// Creates the cluster's files.
@@ -33,7 +40,7 @@ impl Cluster {
         let secret = self.folder.with_extension("secret");
         fs::write(&secret, &self.password)?;
         own(&secret)?;
-        let mut initdb = as_server_user(&format!("{POSTGRES_BIN}/initdb"));
+        let mut initdb = as_server_user(&self.programs.join("initdb"));
         initdb.args(["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8"]);
         initdb.args(["--no-sync", "--no-instructions"]).arg("--pwfile").arg(&secret);
         initdb.arg("--pgdata").arg(&self.folder).current_dir("/");
@@ -44,7 +51,7 @@ impl Cluster {
 
     /// The command that runs the server in the foreground.
     pub fn server(&self, certificate: &Path) -> Command {
-        let mut server = as_server_user(&format!("{POSTGRES_BIN}/postgres"));
+        let mut server = as_server_user(&self.programs.join("postgres"));
         server.arg("-D").arg(&self.folder);
         let sockets = self.folder.parent().unwrap_or(Path::new("/tmp")).display();
         let files = certificate.display();
@@ -106,6 +113,20 @@ pub fn create_data_dir(data_dir: &Path) -> Result<()> {
     own(data_dir)
 }
 
+/// The server programs of a major, where the user that Postgres runs as can enter: a checkout may lie in a home
+/// that only its owner opens.
+pub fn enterable(major: u32, data_dir: &Path) -> Result<PathBuf> {
+    let programs = setup::postgres_bin(major);
+    if !is_root() {
+        return Ok(programs);
+    }
+    let native = programs.parent().context("the programs lie in a folder")?;
+    let copy = data_dir.join(format!("programs-{major}"));
+    run_quietly(Command::new("cp").args(["-r", "--"]).arg(native).arg(&copy))?;
+    run_quietly(Command::new("chmod").args(["-R", "a+rX"]).arg(&copy))?;
+    Ok(copy.join("bin"))
+}
+
 /// Makes a certificate for 127.0.0.1 and localhost; answers the folder of `ca.pem`, `server.pem` and `server.key`.
 pub fn certificate(data_dir: &Path) -> Result<PathBuf> {
     let folder = data_dir.join("tls");
@@ -137,17 +158,12 @@ fn own(path: &Path) -> Result<()> {
 }
 
 /// A command that runs as another user when we are root, which Postgres refuses to be.
-fn as_server_user(program: &str) -> Command {
+fn as_server_user(program: &Path) -> Command {
     if !is_root() {
         return Command::new(program);
     }
     let mut command = Command::new("setpriv");
-    command.args([
-        &format!("--reuid={SERVER_USER}"),
-        &format!("--regid={SERVER_USER}"),
-        "--init-groups",
-        "--",
-        program,
-    ]);
+    command.arg(format!("--reuid={SERVER_USER}")).arg(format!("--regid={SERVER_USER}"));
+    command.args(["--init-groups", "--"]).arg(program);
     command
 }

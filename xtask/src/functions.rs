@@ -1,0 +1,76 @@
+//! `cargo x functions`: builds the Lambda binaries and lays each where `infra/template.yaml` looks for it.
+
+use crate::say;
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Names of the functions: the files in `functions/src/bin`.
+pub fn names(root: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(root.join("functions/src/bin"))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "rs") {
+            names.extend(path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned));
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Runs `cargo x functions [--release]`.
+pub fn run(root: &Path, arguments: &[String]) -> Result<()> {
+    let release = match arguments {
+        [] => false,
+        [flag] if flag == "--release" => true,
+        other => bail!("unknown arguments {other:?}; usage: cargo x functions [--release]"),
+    };
+    let folder = build(root, release)?;
+    say(&format!("functions are in {}", folder.display()));
+    Ok(())
+}
+
+/// Builds all functions and lays `target/lambda/<name>/bootstrap`. Returns `target/lambda`.
+pub fn build(root: &Path, release: bool) -> Result<PathBuf> {
+    say("building the functions");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--package", "keepsake-functions", "--bins", "--locked"]).current_dir(root);
+    if release {
+        cargo.arg("--release");
+    }
+    let built = cargo.status().context("cannot start cargo")?;
+    if !built.success() {
+        bail!("the functions do not build; cargo's words are above");
+    }
+    let profile = if release { "release" } else { "debug" };
+    let target = target_folder(root);
+    let folder = target.join("lambda");
+    for name in names(root)? {
+        lay(&target.join(profile).join(&name), &folder.join(&name), release)?;
+    }
+    Ok(folder)
+}
+
+/// Where Cargo builds to.
+pub fn target_folder(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
+}
+
+fn lay(binary: &Path, folder: &Path, release: bool) -> Result<()> {
+    fs::create_dir_all(folder)?;
+    let bootstrap = folder.join("bootstrap");
+    let fresh = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
+    if fresh(&bootstrap).ok() >= fresh(binary).ok() {
+        return Ok(());
+    }
+    fs::copy(binary, &bootstrap).with_context(|| format!("cannot copy {}", binary.display()))?;
+    if !release {
+        // A development binary is four times as large with its symbols; the zip of 14 of them is what deploying waits for.
+        let stripped = Command::new("strip").arg(&bootstrap).status();
+        if !stripped.is_ok_and(|status| status.success()) {
+            say("strip is missing; the functions stay large");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! `cargo x test`: every test, on the real parts, alone.
+
+use crate::cloud::{LocalCloud, Parts};
+use crate::deployment::Deployment;
+use crate::subscriber::Subscriber;
+use crate::{asl_cases, say, setup};
+use anyhow::{Context, Result, bail};
+use std::process::Command;
+
+/// Runs `cargo x test [arguments for cargo test]`.
+pub fn run(arguments: &[String]) -> Result<()> {
+    setup::ensure()?;
+    say("building the tests");
+    cargo_test(Command::new(env!("CARGO")), &["--no-run".to_owned()])?;
+    say("starting the local cloud");
+    let cloud = LocalCloud::start(Parts::AllMajors)?;
+    let outcome = run_in(&cloud, arguments);
+    if outcome.is_err() {
+        keep_logs(&cloud);
+    }
+    cloud.stop()?;
+    outcome
+}
+
+fn run_in(cloud: &LocalCloud, arguments: &[String]) -> Result<()> {
+    let subscriber = Subscriber::start(cloud.run_dir())?;
+    let deployment = Deployment::deploy(cloud, subscriber.url())?;
+    let describe = cloud.run_dir().join("deployment.json");
+    std::fs::write(&describe, serde_json::to_vec_pretty(&deployment.describe())?)?;
+    let mut command = cloud.command(env!("CARGO"));
+    command.env("KEEPSAKE_DEPLOYMENT", &describe);
+    command.env("KEEPSAKE_NOTICES", subscriber.file());
+    command.env("KEEPSAKE_TEST_SOURCE_URL", cloud.postgres_url("source")?);
+    // Another cluster than the source's, so that roles and settings do not stand there by chance.
+    command.env("KEEPSAKE_TEST_TARGET_URL", cloud.postgres_url("catalog")?);
+    command.env("KEEPSAKE_TEST_CATALOG_URL", cloud.postgres_url("catalog")?);
+    for major in ["14", "18"] {
+        command.env(
+            format!("KEEPSAKE_TEST_POSTGRES_{major}_URL"),
+            cloud.postgres_url(&format!("postgres-{major}"))?,
+        );
+    }
+    cargo_test(command, arguments)?;
+    if arguments.is_empty() {
+        say("running the cases of the state machine engine");
+        asl_cases::run(&[])?;
+    }
+    Ok(())
+}
+
+fn cargo_test(mut command: Command, arguments: &[String]) -> Result<()> {
+    command.args(["test", "--workspace", "--locked"]).args(arguments).current_dir(setup::root());
+    if command.status().context("cannot start cargo test")?.success() {
+        Ok(())
+    } else {
+        bail!("tests failed")
+    }
+}
+
+/// The run folder goes with the cloud; what explains a failure stays.
+fn keep_logs(cloud: &LocalCloud) {
+    let kept = setup::local().join("last-failure");
+    let copied = Command::new("cp").arg("-r").arg("--").arg(cloud.run_dir()).arg(&kept).status();
+    if copied.is_ok_and(|status| status.success()) {
+        say(&format!("logs were kept in {}", kept.display()));
+    }
+}
