@@ -13,6 +13,7 @@ mod memory_repository;
 mod memory_secrets;
 mod memory_source;
 mod memory_target;
+pub mod rds;
 pub mod repository_suite;
 
 pub use clock::TestClock;
