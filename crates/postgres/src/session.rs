@@ -109,9 +109,12 @@ impl Session {
         self.client.query_one(sql, values).await.map_err(|error| self.failed(act, &error))
     }
 
-    /// Rows of a single text column.
+    /// Rows of a single text column, sorted byte by byte: a server's own order depends on its collation.
     pub async fn texts(&self, act: &str, sql: &str) -> Result<Vec<String>, ConnectError> {
-        Ok(self.all(act, sql, &[]).await?.iter().map(|row| row.get(0)).collect())
+        let rows = self.all(act, sql, &[]).await?;
+        let mut texts: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        texts.sort_unstable();
+        Ok(texts)
     }
 
     pub fn failed(&self, act: &str, error: &tokio_postgres::Error) -> ConnectError {

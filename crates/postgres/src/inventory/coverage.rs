@@ -15,7 +15,7 @@ fn questions() -> Vec<Question> {
     let relations = |what: &str, which: &str| {
         format!(
             "SELECT '{what} ' || n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n
-            ON n.oid = c.relnamespace WHERE {FOREIGN_SCHEMAS} AND {which} ORDER BY 1"
+            ON n.oid = c.relnamespace WHERE {FOREIGN_SCHEMAS} AND {which}"
         )
     };
     vec![
@@ -31,14 +31,14 @@ fn questions() -> Vec<Question> {
         },
         Question {
             sql: "SELECT 'subscription ' || subname FROM pg_subscription WHERE subdbid = \
-                  (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY 1"
+                  (SELECT oid FROM pg_database WHERE datname = current_database())"
                 .to_owned(),
             why: "its connection holds a password, and two subscribers of one slot would lose changes",
             advice: "create the subscription again after the restore",
         },
         Question {
             sql: "SELECT 'replication slot ' || slot_name FROM pg_replication_slots WHERE database = \
-                  current_database() ORDER BY 1"
+                  current_database()"
                 .to_owned(),
             why: "a slot is a position in this server's WAL",
             advice: "let the consumer begin anew after the restore",

@@ -80,7 +80,7 @@ fn statement() -> String {
           AND NOT EXISTS (SELECT FROM pg_namespace n WHERE n.nspname = i.schema AND NOT ({FOREIGN_SCHEMAS}))
           AND NOT (i.type = 'schema' AND i.name IN ('keepsake_restore', 'public'))
           AND i.identity IS NOT NULL
-        ORDER BY 1 COLLATE \"C\"",
+",
         catalogs.join(" UNION ALL ")
     )
 }

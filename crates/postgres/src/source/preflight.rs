@@ -99,16 +99,14 @@ async fn readable(session: &Session, role: &str) -> Result<(), SourceError> {
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE {FOREIGN_SCHEMAS} AND {OURS}
           AND NOT (has_schema_privilege(n.oid, 'USAGE') AND CASE c.relkind
-               WHEN 'S' THEN has_sequence_privilege(c.oid, 'SELECT') ELSE has_table_privilege(c.oid, 'SELECT') END)
-        ORDER BY 1 COLLATE \"C\""
+               WHEN 'S' THEN has_sequence_privilege(c.oid, 'SELECT') ELSE has_table_privilege(c.oid, 'SELECT') END)"
     );
     let large_objects = "
         SELECT 'large object ' || m.oid FROM pg_largeobject_metadata m
         WHERE NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
           AND NOT pg_has_role(m.lomowner, 'USAGE')
           AND NOT EXISTS (SELECT FROM aclexplode(m.lomacl) a WHERE a.privilege_type = 'SELECT'
-                          AND (a.grantee = 0 OR pg_has_role(a.grantee, 'USAGE')))
-        ORDER BY m.oid";
+                          AND (a.grantee = 0 OR pg_has_role(a.grantee, 'USAGE')))";
     let mut objects = session.texts("read rights on tables", &relations).await?;
     objects.extend(session.texts("read rights on large objects", large_objects).await?);
     if objects.is_empty() {
@@ -120,8 +118,7 @@ async fn readable(session: &Session, role: &str) -> Result<(), SourceError> {
 async fn hidden_rows(session: &Session, role: &str) -> Result<(), SourceError> {
     let sql = format!(
         "SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE {FOREIGN_SCHEMAS} AND {OURS} AND c.relkind = 'r' AND row_security_active(c.oid)
-        ORDER BY 1 COLLATE \"C\""
+        WHERE {FOREIGN_SCHEMAS} AND {OURS} AND c.relkind = 'r' AND row_security_active(c.oid)"
     );
     let tables = session.texts("read row-level security", &sql).await?;
     if tables.is_empty() {

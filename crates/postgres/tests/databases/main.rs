@@ -1,0 +1,8 @@
+//! Source and target against real servers. `cargo x test` starts them; each test makes databases of its own.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+mod loading;
+mod refused;
+mod relay;
+mod round_trip;
+mod support;
