@@ -99,8 +99,9 @@ pub async fn copy_backup(
 ) -> Result<VerifiedCopy, StepError> {
     let keys = key_objects(from, backup).await?;
     let objects: Vec<StoredObject> = backup.manifest.objects().chain(&keys).cloned().collect();
-    stream::iter(&objects)
-        .map(|object| copy_object(from, to, object))
+    // Owned objects keep this future `Send` for any caller.
+    stream::iter(objects.clone())
+        .map(|object| async move { copy_object(from, to, &object).await })
         .buffer_unordered(COPIES_IN_FLIGHT)
         .try_collect::<()>()
         .await?;

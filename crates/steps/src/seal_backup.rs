@@ -153,7 +153,8 @@ async fn still_ours(sealing: &Sealing<'_>, run: &Run) -> Result<(), StepError> {
 
 /// One receipt for each planned part, and the receipt's part is the planned one.
 async fn receipts(work: &Work, plan: &DumpPlan) -> Result<Vec<Part>, StepError> {
-    stream::iter(&plan.parts)
+    // Owned plans keep this future `Send` for any caller.
+    stream::iter(plan.parts.clone())
         .map(|planned| async move {
             let part = work.receipt(planned.number).await?;
             let fits = |part: &Part| {

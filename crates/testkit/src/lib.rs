@@ -15,6 +15,7 @@ mod memory_source;
 mod memory_target;
 pub mod rds;
 pub mod repository_suite;
+pub mod scenario;
 
 pub use clock::TestClock;
 pub use faults::{Fault, Faults, Gate, ScriptedFault};
@@ -25,5 +26,7 @@ pub use memory_keys::MemoryKeyHolder;
 pub use memory_notices::MemoryNotices;
 pub use memory_repository::MemoryRepository;
 pub use memory_secrets::MemorySecrets;
-pub use memory_source::{Break, MemoryDatabase, MemorySource, MemoryTable, ROWS_PER_BLOCK, SchemaDump, SourceFault};
+pub use memory_source::{
+    Break, MemoryDatabase, MemorySource, MemoryTable, ROWS_PER_BLOCK, SchemaDump, SourceFault,
+};
 pub use memory_target::MemoryTarget;

@@ -1,0 +1,307 @@
+use crate::memory_source::{DatabaseReader, MemoryDatabase, MemoryTable, SchemaDump, server_facts};
+use async_trait::async_trait;
+use keepsake_domain::{PartPlan, SequenceValue, TableShape};
+use keepsake_steps::ports::{
+    Chunk, ChunkReceiver, LoadedPart, RowReader, RowWriter, SchemaSection, Target, TargetError, TargetFacts,
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+const PLACE: &str = "memory:5432/keepsake_restore";
+
+#[derive(Debug, Default)]
+struct State {
+    foreign: Vec<String>,
+    begun: Option<String>,
+    database: MemoryDatabase,
+    sections: Vec<SchemaSection>,
+    has_large_objects: bool,
+    parts: BTreeMap<u32, u64>,
+    loads: u32,
+    breaks_next_load: bool,
+}
+
+/// The twin of a target: it keeps marks as the real one does. For unit tests only.
+#[derive(Debug, Default, Clone)]
+pub struct MemoryTarget {
+    state: Arc<Mutex<State>>,
+}
+
+impl MemoryTarget {
+    /// An empty database.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A database that holds something of someone else.
+    #[must_use]
+    pub fn with_foreign(object: &str) -> Self {
+        let target = Self::new();
+        target.lock().foreign.push(object.to_owned());
+        target
+    }
+
+    /// What it holds now.
+    #[must_use]
+    pub fn database(&self) -> MemoryDatabase {
+        self.lock().database.clone()
+    }
+
+    /// Changes what it holds behind everyone's back: to see that a comparison finds it.
+    pub fn tamper(&self, change: impl FnOnce(&mut MemoryDatabase)) {
+        change(&mut self.lock().database);
+    }
+
+    /// Parts that were really loaded, so that a repeat can be told from a second load.
+    #[must_use]
+    pub fn loads(&self) -> u32 {
+        self.lock().loads
+    }
+
+    /// The next load breaks, as a lost connection does.
+    pub fn break_next_load(&self) {
+        self.lock().breaks_next_load = true;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn refused(act: &str, transient: bool) -> TargetError {
+    let (act, place) = (act.to_owned(), PLACE.to_owned());
+    TargetError::Statement { act, place, transient, cause: "the server said no".into() }
+}
+
+/// All bytes of a stream, if it came to its end.
+async fn whole(mut from: ChunkReceiver, what: &str) -> Result<Vec<u8>, TargetError> {
+    let mut bytes = Vec::new();
+    loop {
+        match from.recv().await {
+            Some(Chunk::Data(more)) => bytes.extend_from_slice(&more),
+            Some(Chunk::End) => return Ok(bytes),
+            None => return Err(TargetError::CutOff { what: what.to_owned() }),
+        }
+    }
+}
+
+fn restore_failed(cause: &serde_json::Error) -> TargetError {
+    TargetError::RestoreFailed { program: "pg_restore".to_owned(), said: cause.to_string() }
+}
+
+#[async_trait]
+impl Target for MemoryTarget {
+    async fn facts(&self, _backup_id: &str) -> Result<TargetFacts, TargetError> {
+        Ok(TargetFacts { server: server_facts(), user_objects: self.lock().foreign.clone() })
+    }
+
+    async fn begin(&self, backup_id: &str) -> Result<(), TargetError> {
+        let mut state = self.lock();
+        let other = state.begun.as_ref().filter(|begun| *begun != backup_id);
+        let mut objects = state.foreign.clone();
+        objects.extend(other.map(|other| format!("an unfinished restore of {other}")));
+        if !objects.is_empty() {
+            return Err(TargetError::NotEmpty { place: PLACE.to_owned(), objects });
+        }
+        state.begun = Some(backup_id.to_owned());
+        Ok(())
+    }
+
+    async fn create_missing_roles(&self, globals: &serde_json::Value) -> Result<Vec<String>, TargetError> {
+        let named = globals["roles"].as_array().into_iter().flatten();
+        let named: Vec<String> = named.filter_map(|role| role.as_str().map(str::to_owned)).collect();
+        let mut state = self.lock();
+        let missing: Vec<String> =
+            named.into_iter().filter(|role| !state.database.roles.contains(role)).collect();
+        state.database.roles.extend(missing.iter().cloned());
+        Ok(missing)
+    }
+
+    async fn restore_schema(
+        &self,
+        section: SchemaSection,
+        from: ChunkReceiver,
+        _jobs: u32,
+    ) -> Result<(), TargetError> {
+        let archive = whole(from, "the schema").await?;
+        let schema: SchemaDump = serde_json::from_slice(&archive).map_err(|cause| restore_failed(&cause))?;
+        let mut state = self.lock();
+        if state.sections.contains(&section) {
+            return Ok(());
+        }
+        state.sections.push(section);
+        match section {
+            SchemaSection::PreData => create(&mut state.database, schema),
+            SchemaSection::PostData => state.database.post_objects = schema.post_objects,
+        }
+        Ok(())
+    }
+
+    async fn restore_large_objects(&self, from: ChunkReceiver) -> Result<(), TargetError> {
+        let archive = whole(from, "large objects").await?;
+        let mut state = self.lock();
+        if !state.has_large_objects {
+            state.database.large_objects =
+                serde_json::from_slice(&archive).map_err(|cause| restore_failed(&cause))?;
+            state.has_large_objects = true;
+        }
+        Ok(())
+    }
+
+    async fn loaded_parts(&self) -> Result<Vec<LoadedPart>, TargetError> {
+        let state = self.lock();
+        Ok(state.parts.iter().map(|(number, rows)| LoadedPart { number: *number, rows: *rows }).collect())
+    }
+
+    async fn writer(&self) -> Result<Box<dyn RowWriter>, TargetError> {
+        Ok(Box::new(Writer { target: self.clone() }))
+    }
+
+    async fn reader(&self) -> Result<Box<dyn RowReader>, TargetError> {
+        Ok(Box::new(DatabaseReader::of_target(self.database())))
+    }
+
+    async fn tables(&self) -> Result<Vec<TableShape>, TargetError> {
+        Ok(self.lock().database.tables.iter().map(MemoryTable::shape).collect())
+    }
+
+    async fn objects(&self) -> Result<Vec<String>, TargetError> {
+        Ok(self.lock().database.objects())
+    }
+
+    async fn large_objects(&self) -> Result<u64, TargetError> {
+        Ok(self.lock().database.large_objects.len() as u64)
+    }
+
+    async fn set_sequences(&self, values: &[SequenceValue]) -> Result<(), TargetError> {
+        let mut state = self.lock();
+        for value in values {
+            let standing = state.database.sequences.iter_mut().find(|own| own.sequence == value.sequence);
+            *standing.ok_or_else(|| refused("set a sequence", false))? = value.clone();
+        }
+        Ok(())
+    }
+
+    async fn finish(&self) -> Result<(), TargetError> {
+        let mut state = self.lock();
+        state.begun = None;
+        state.parts.clear();
+        Ok(())
+    }
+}
+
+fn create(database: &mut MemoryDatabase, schema: SchemaDump) {
+    let empty = |(table, columns)| MemoryTable { table, columns, rows: Vec::new() };
+    database.tables = schema.tables.into_iter().map(empty).collect();
+    let fresh = |sequence| SequenceValue { sequence, last_value: 1, is_called: false };
+    database.sequences = schema.sequences.into_iter().map(fresh).collect();
+}
+
+struct Writer {
+    target: MemoryTarget,
+}
+
+#[async_trait]
+impl RowWriter for Writer {
+    async fn copy_in(&mut self, part: &PartPlan, from: ChunkReceiver) -> Result<u64, TargetError> {
+        if std::mem::take(&mut self.target.lock().breaks_next_load) {
+            return Err(refused("copy rows", true));
+        }
+        let text = whole(from, &format!("part {}", part.number)).await?;
+        let text = String::from_utf8(text).map_err(|_| refused("copy rows", false))?;
+        let rows: Vec<String> = text.split_terminator('\n').map(str::to_owned).collect();
+        let count = rows.len() as u64;
+        let mut state = self.target.lock();
+        if let Some(standing) = state.parts.get(&part.number) {
+            return Ok(*standing);
+        }
+        let table = state.database.tables.iter_mut().find(|table| table.table == part.table);
+        table.ok_or_else(|| refused("copy rows", false))?.rows.extend(rows);
+        state.parts.insert(part.number, count);
+        state.loads += 1;
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use keepsake_domain::TableName;
+    use keepsake_steps::ports::chunks;
+
+    async fn stream(bytes: &[u8], with_end: bool) -> ChunkReceiver {
+        let (sender, receiver) = chunks();
+        let bytes = Bytes::copy_from_slice(bytes);
+        tokio::spawn(async move {
+            sender.send(Chunk::Data(bytes)).await.unwrap();
+            if with_end {
+                sender.send(Chunk::End).await.unwrap();
+            }
+        });
+        receiver
+    }
+
+    fn guests() -> PartPlan {
+        let table = TableName { schema: "public".to_owned(), name: "guests".to_owned() };
+        PartPlan {
+            number: 1,
+            table,
+            columns: vec!["id".to_owned()],
+            range: None,
+            filter: String::new(),
+            size_bytes: 4,
+        }
+    }
+
+    async fn prepared() -> MemoryTarget {
+        let target = MemoryTarget::new();
+        target.begin("b").await.unwrap();
+        let schema = SchemaDump {
+            tables: vec![(guests().table, guests().columns)],
+            sequences: Vec::new(),
+            post_objects: vec!["index public.guests_pkey".to_owned()],
+        };
+        for _ in 0..2 {
+            let archive = stream(&schema.to_archive(), true).await;
+            target.restore_schema(SchemaSection::PreData, archive, 1).await.unwrap();
+        }
+        target
+    }
+
+    #[tokio::test]
+    async fn a_part_is_loaded_once_and_a_torn_one_not_at_all() {
+        let target = prepared().await;
+        let mut writer = target.writer().await.unwrap();
+        let torn = writer.copy_in(&guests(), stream(b"1\n", false).await).await;
+        assert!(matches!(torn, Err(TargetError::CutOff { .. })));
+        assert_eq!(target.database().tables[0].rows.len(), 0);
+        for _ in 0..2 {
+            assert_eq!(writer.copy_in(&guests(), stream(b"1\n2\n", true).await).await.unwrap(), 2);
+        }
+        assert_eq!((target.loads(), target.database().tables[0].rows.len()), (1, 2));
+    }
+
+    #[tokio::test]
+    async fn foreign_content_and_another_backups_restore_are_refused() {
+        let foreign = MemoryTarget::with_foreign("table public.theirs").begin("b").await;
+        assert!(matches!(foreign, Err(TargetError::NotEmpty { .. })));
+        let target = prepared().await;
+        target.begin("b").await.unwrap();
+        assert!(matches!(target.begin("c").await, Err(TargetError::NotEmpty { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_section_is_restored_once() {
+        let target = prepared().await;
+        let mut writer = target.writer().await.unwrap();
+        writer.copy_in(&guests(), stream(b"1\n", true).await).await.unwrap();
+        let archive = stream(b"{\"tables\":[],\"sequences\":[],\"post_objects\":[]}", true).await;
+        target.restore_schema(SchemaSection::PreData, archive, 1).await.unwrap();
+        assert_eq!(target.database().tables[0].rows, ["1"]);
+    }
+}

@@ -1,0 +1,184 @@
+//! The states of `test-restore.asl.json`.
+
+use super::Scenario;
+use super::machine::Failed;
+use crate::MemoryTarget;
+use keepsake_domain::{Batch, FailureClass, InstanceName, Verdict};
+use keepsake_steps::ports::{Clock, Target, TestOutcome, Tests};
+use keepsake_steps::{
+    InstanceProgress, Restore, RestoreFacts, Run, StepError, available_instance, certify, drop_instance,
+    find_backup, finish_target, open_backup, parts_of, prepare_target, provision_instance, read_back,
+    restore_parts, store_certificate,
+};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// As the machine bounds its looks.
+const LOOKS: u32 = 240;
+const BETWEEN_LOOKS: Duration = Duration::from_secs(30);
+
+impl Scenario {
+    /// The whole test restore: the instance is dropped on every path.
+    ///
+    /// # Errors
+    /// The first failure; also a verdict that is not `passed`.
+    pub async fn test_restore(self: &Arc<Self>, run: &Run) -> Result<(), Failed> {
+        let proven = self.prove(run).await;
+        let dropped = self.drop_until_gone(run, proven.as_ref().err()).await;
+        proven.and(dropped)
+    }
+
+    async fn prove(self: &Arc<Self>, run: &Run) -> Result<(), Failed> {
+        self.provision(run).await?;
+        self.phase("RestorePrepare", run, |restore| async move { prepare_target(&restore).await }).await?;
+        let batches = self.work_of(run).batches().await;
+        for batch in batches.map_err(|error| Failed::of("RestoreRows", &error))?.unwrap_or_default() {
+            self.restore_batch(run, batch).await?;
+        }
+        self.phase("RestoreFinish", run, |restore| async move { finish_target(&restore).await }).await?;
+        match self.verify(run).await? {
+            Verdict::Passed => Ok(()),
+            Verdict::Failed => Err(Failed::new("VerifyRestore", FailureClass::Integrity, "it differs")),
+            Verdict::Inconclusive => Err(Failed::new("VerifyRestore", FailureClass::Permanent, "no verdict")),
+        }
+    }
+
+    async fn restore_batch(self: &Arc<Self>, run: &Run, batch: Batch) -> Result<(), Failed> {
+        self.phase("RestoreRows", run, move |restore| {
+            let batch = batch.clone();
+            async move {
+                let parts = parts_of(&restore.backup, Some(&batch.parts))?;
+                restore_parts(&restore, parts, &|_| {}).await.map(|_| ())
+            }
+        })
+        .await
+    }
+
+    async fn phase<F>(
+        self: &Arc<Self>,
+        state: &'static str,
+        run: &Run,
+        act: impl Fn(Restore) -> F + Send + Sync + 'static,
+    ) -> Result<(), Failed>
+    where
+        F: Future<Output = Result<(), StepError>> + Send,
+    {
+        let act = Arc::new(act);
+        self.task(state, |it| {
+            let (run, act) = (run.clone(), Arc::clone(&act));
+            async move {
+                let (name, began) = (state.to_lowercase(), it.clock.now());
+                available_instance(it.instances.as_ref(), run.backup_id).await?;
+                let target = it.target(&InstanceName::for_backup(run.backup_id));
+                act(it.restore(&run, target).await?).await?;
+                it.work_of(&run).note_phase(&name, 0, began, it.clock.now()).await
+            }
+        })
+        .await
+    }
+
+    /// A restore of the run's backup into `target`.
+    ///
+    /// # Errors
+    /// When the backup does not stand or cannot be opened.
+    pub async fn restore(&self, run: &Run, target: MemoryTarget) -> Result<Restore, StepError> {
+        let repository = Arc::clone(&self.faulty_primary);
+        let backup = find_backup(repository.as_ref(), Some(run.backup_id)).await?;
+        let identity = open_backup(repository.as_ref(), &backup, &[&self.key_holder]).await?;
+        let backup = Arc::new(backup);
+        Ok(Restore { repository, backup, identity, target: Arc::new(target), jobs: run.jobs })
+    }
+
+    async fn provision(self: &Arc<Self>, run: &Run) -> Result<(), Failed> {
+        for _ in 0..LOOKS {
+            let progress = self.task("ProvisionInstance", |it| {
+                let run = run.clone();
+                async move {
+                    let name = InstanceName::for_backup(run.backup_id);
+                    it.catalog.begin_test(run.backup_id, &name, it.clock.now()).await?;
+                    let backup = find_backup(it.faulty_primary.as_ref(), Some(run.backup_id)).await?;
+                    provision_instance(it.instances.as_ref(), &run, backup.manifest.raw_bytes()).await
+                }
+            });
+            if progress.await? == InstanceProgress::Available {
+                return Ok(());
+            }
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+        }
+        Err(Failed::new("ProvisionInstance", FailureClass::Permanent, "never available"))
+    }
+
+    async fn verify(self: &Arc<Self>, run: &Run) -> Result<Verdict, Failed> {
+        self.task("VerifyRestore", |it| {
+            let run = run.clone();
+            async move {
+                let name = InstanceName::for_backup(run.backup_id);
+                let test = it.catalog.begin_test(run.backup_id, &name, it.clock.now()).await?;
+                let repository = it.faulty_primary.as_ref();
+                let backup = find_backup(repository, Some(run.backup_id)).await?;
+                let target = it.target(&name);
+                let restored = read_back(&target, run.jobs).await?;
+                let facts = RestoreFacts {
+                    repository: run.repository.clone(),
+                    target_version: target.facts(&run.backup_id.to_string()).await?.server.server_version,
+                    phase_milliseconds: it.work_of(&run).phase_milliseconds().await?,
+                };
+                let certificate = certify(&backup, &restored, facts, it.clock.as_ref());
+                store_certificate(repository, &backup, test.test_id, &certificate).await?;
+                let verdict = certificate.verdict;
+                let outcome = TestOutcome {
+                    verdict,
+                    errors: certificate.differences.clone(),
+                    completed_at: it.clock.now(),
+                    certificate: Some(certificate),
+                };
+                it.catalog.finish_test(test.test_id, &outcome).await?;
+                Ok(verdict)
+            }
+        })
+        .await
+    }
+
+    async fn drop_until_gone(self: &Arc<Self>, run: &Run, failed: Option<&Failed>) -> Result<(), Failed> {
+        for _ in 0..LOOKS {
+            if self.drop_instance(run, failed).await? == InstanceProgress::Gone {
+                return Ok(());
+            }
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+        }
+        Err(Failed::new("DropInstance", FailureClass::Permanent, "never gone"))
+    }
+
+    /// State `DropInstance`; it also ends a test that came to no comparison.
+    ///
+    /// # Errors
+    /// As the step.
+    pub async fn drop_instance(
+        self: &Arc<Self>,
+        run: &Run,
+        failed: Option<&Failed>,
+    ) -> Result<InstanceProgress, Failed> {
+        let failure = failed.map(|failed| self.record(failed));
+        self.task("DropInstance", |it| {
+            let (backup_id, failure) = (run.backup_id, failure.clone());
+            async move {
+                let status = drop_instance(it.instances.as_ref(), backup_id).await?;
+                let name = InstanceName::for_backup(backup_id);
+                if let Some(failure) = failure
+                    && it.catalog.verdict(backup_id).await?.is_none()
+                {
+                    let test = it.catalog.begin_test(backup_id, &name, it.clock.now()).await?;
+                    let outcome = TestOutcome {
+                        verdict: Verdict::Inconclusive,
+                        certificate: None,
+                        errors: vec![failure.message],
+                        completed_at: it.clock.now(),
+                    };
+                    it.catalog.finish_test(test.test_id, &outcome).await?;
+                }
+                Ok(status)
+            }
+        })
+        .await
+    }
+}
