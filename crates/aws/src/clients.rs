@@ -1,0 +1,78 @@
+use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use std::time::Duration;
+
+/// A service in the same or another region answers a handshake in well under a second; what takes longer is lost.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Until the first byte of an answer. No call of ours computes for long; copying within S3 sets its own.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// One try with its body: 8 MiB at half a megabit per second.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(135);
+/// Three tries. The state machines retry whole steps after that, with longer pauses.
+const ATTEMPTS: u32 = 3;
+
+/// Credentials, region, endpoints and limits for all clients; made once, in `main`. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Clients {
+    config: SdkConfig,
+    path_style: bool,
+}
+
+impl Clients {
+    /// Reads environment and profile as every AWS tool does: `AWS_REGION`, `AWS_PROFILE`, `AWS_ENDPOINT_URL`,
+    /// `AWS_ENDPOINT_URL_S3` and so on. Credentials are looked for at the first call only.
+    pub async fn load() -> Self {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+            .build();
+        let config = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .timeout_config(timeouts)
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            .load()
+            .await;
+        // A bucket's name is part of the host name on AWS; other stores rarely have such host names.
+        let path_style = config.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
+        Self { config, path_style }
+    }
+
+    /// The same in another region.
+    #[must_use]
+    pub fn in_region(&self, region: &str) -> Self {
+        let config = self.config.to_builder().region(Region::new(region.to_owned())).build();
+        Self { config, path_style: self.path_style }
+    }
+
+    /// The region, if one was given.
+    #[must_use]
+    pub fn region(&self) -> Option<&str> {
+        self.config.region().map(Region::as_ref)
+    }
+
+    pub(crate) fn s3(&self) -> aws_sdk_s3::Client {
+        use aws_sdk_s3::config::ResponseChecksumValidation;
+        // What is read is compared with the manifest's SHA-256; a second check would fail in another place, without
+        // telling damage from a broken connection.
+        let config = aws_sdk_s3::config::Builder::from(&self.config)
+            .force_path_style(self.path_style)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+            .build();
+        aws_sdk_s3::Client::from_conf(config)
+    }
+
+    pub(crate) fn kms(&self) -> aws_sdk_kms::Client {
+        aws_sdk_kms::Client::new(&self.config)
+    }
+
+    pub(crate) fn rds(&self) -> aws_sdk_rds::Client {
+        aws_sdk_rds::Client::new(&self.config)
+    }
+
+    pub(crate) fn sns(&self) -> aws_sdk_sns::Client {
+        aws_sdk_sns::Client::new(&self.config)
+    }
+
+    pub(crate) fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
+        aws_sdk_secretsmanager::Client::new(&self.config)
+    }
+}
