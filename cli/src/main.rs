@@ -1,2 +1,138 @@
-//! `keepsake`, the operator's and the break-glass tool.
-fn main() {}
+//! `keepsake`, the operator's and the break-glass tool: the same steps as the functions, without Lambda or catalog.
+
+mod arguments;
+mod backup;
+mod backup_summary;
+mod catalog;
+mod connection;
+mod context;
+mod environment;
+mod failure;
+mod held_snapshot;
+mod keygen;
+mod keys;
+mod list;
+mod measures;
+mod places;
+mod private_file;
+mod restore;
+mod restore_plan;
+mod scratch;
+mod secret_text;
+mod show;
+mod signals;
+mod standing;
+mod terminal;
+mod text;
+mod verify;
+mod without_catalog;
+
+use arguments::{Command, CommandLine};
+use clap::Parser;
+use context::Context;
+use environment::Environment;
+use failure::Failure;
+use signals::unless_interrupted;
+use std::os::unix::process::CommandExt;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Threads that still compress for a run that failed get this long to notice it.
+const WIND_DOWN: Duration = Duration::from_secs(2);
+
+const ENDPOINT: &str = "AWS_ENDPOINT_URL_S3";
+
+fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| terminal::note(&format!("error: a bug in keepsake: {panic}"))));
+    let command_line = match CommandLine::try_parse() {
+        Ok(command_line) => command_line,
+        Err(error) => return ended_by_parser(&error),
+    };
+    let environment = Environment::read(std::env::vars_os());
+    let outcome = with_endpoint(&command_line, &environment).and_then(|()| run(command_line, environment));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            terminal::note(&failure.report());
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+/// Help and version go to standard output. A wrong command line is told without what looks like a credential in it.
+fn ended_by_parser(error: &clap::Error) -> ExitCode {
+    let text = secret_text::redact(&error.to_string());
+    if error.use_stderr() {
+        terminal::note(&text);
+        ExitCode::from(failure::USAGE)
+    } else {
+        terminal::print(&text);
+        ExitCode::SUCCESS
+    }
+}
+
+/// The AWS SDK reads its endpoint from the environment alone, so the option starts this program again with it.
+fn with_endpoint(command_line: &CommandLine, environment: &Environment) -> Result<(), Failure> {
+    let Some(url) = command_line.endpoint_url.as_deref() else { return Ok(()) };
+    if environment.get(ENDPOINT) == Some(url) {
+        return Ok(());
+    }
+    let program = std::env::current_exe().unwrap_or_else(|_| "keepsake".into());
+    let cause =
+        std::process::Command::new(program).args(std::env::args_os().skip(1)).env(ENDPOINT, url).exec();
+    Err(Failure::usage(format!("cannot set the endpoint: {cause}"), format!("set {ENDPOINT} instead")))
+}
+
+fn run(command_line: CommandLine, environment: Environment) -> Result<(), Failure> {
+    start_logging(command_line.verbose);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|cause| {
+        Failure::usage(format!("cannot start: {cause}"), "free memory and threads on this machine")
+    })?;
+    let context = Context {
+        environment,
+        places: places::Places::default(),
+        clock: Arc::new(without_catalog::SystemClock),
+    };
+    let outcome = runtime.block_on(dispatch(&context, &command_line.command));
+    runtime.shutdown_timeout(WIND_DOWN);
+    outcome
+}
+
+async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
+    let untouched = "nothing was changed";
+    match command {
+        Command::Backup(arguments) => backup::backup(context, arguments).await,
+        Command::Restore(arguments) => restore::restore(context, arguments).await,
+        Command::List(arguments) => unless_interrupted(list::list(context, arguments), untouched).await,
+        Command::Show(arguments) => unless_interrupted(show::show(context, arguments), untouched).await,
+        Command::Verify(arguments) => unless_interrupted(verify::verify(context, arguments), untouched).await,
+        Command::Keygen(arguments) => keygen::keygen(context, arguments),
+        Command::Catalog(command) => {
+            let at_risk = "the catalog may have changed; each change is whole";
+            unless_interrupted(catalog::catalog(context, command), at_risk).await
+        }
+    }
+}
+
+/// Our own crates only: what drivers log can carry what they were given.
+fn start_logging(verbose: u8) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "info",
+        _ => "debug",
+    };
+    let ours = [
+        "keepsake",
+        "keepsake_steps",
+        "keepsake_archive",
+        "keepsake_postgres",
+        "keepsake_aws",
+        "keepsake_folder",
+    ];
+    let filter: Vec<String> = ours.iter().map(|name| format!("{name}={level}")).collect();
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter.join(",")))
+        .with_writer(std::io::stderr)
+        .init();
+}

@@ -1,0 +1,250 @@
+//! What the command line says. Values that may hold a credential stay plain text here and are parsed later, because
+//! a parse error of the command line repeats the value.
+
+use crate::secret_text::SecretText;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use keepsake_domain::{BackupId, CutLimits};
+use std::path::PathBuf;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  2    the command line is wrong; nothing was touched
+  10   it may pass: run the same command again
+  11   someone else holds or wrote it
+  12   it fails again until a person changes something
+  13   bytes or rows are not what they must be
+  14   not proven: verify found damage or nothing to verify, or the restored database is not equal
+  130  interrupted (143 by SIGTERM); nothing half-done counts as done
+
+Credentials: a URL on the command line can be read by every user of the machine (ps). Give env:NAME instead of a
+URL, or leave the password out and set PGPASSWORD. See docs/cli.md.";
+
+/// Backups of a Postgres database that anyone can restore, and proof that they do.
+#[derive(Debug, Parser)]
+#[command(name = "keepsake", version, after_long_help = EXIT_CODES, after_help = "See --help for exit codes.")]
+pub struct CommandLine {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Log to standard error; twice for more.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+    /// S3 endpoint instead of Amazon's; also by AWS_ENDPOINT_URL_S3.
+    #[arg(long, global = true, value_name = "URL")]
+    pub endpoint_url: Option<String>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Back up one database.
+    Backup(BackupArguments),
+    /// List the backups of a repository.
+    List(ListArguments),
+    /// Show everything about one backup.
+    Show(ShowArguments),
+    /// Check that backups are whole.
+    Verify(VerifyArguments),
+    /// Restore a backup into an empty database, and prove that it is equal.
+    Restore(RestoreArguments),
+    /// Draw an offline recovery key.
+    Keygen(KeygenArguments),
+    /// The catalog of policies and runs.
+    #[command(subcommand)]
+    Catalog(CatalogCommand),
+}
+
+/// `keepsake backup`.
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("holders").required(true).multiple(true)))]
+pub struct BackupArguments {
+    /// The database: postgres://user@host:port/database, or env:NAME.
+    #[arg(long, value_name = "URL|env:NAME")]
+    pub source: SecretText,
+    /// Where to: s3://bucket/prefix or file:///folder.
+    #[arg(long, value_name = "URL")]
+    pub repo: SecretText,
+    /// Name of the source in the repository [default: the database's name].
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// A recovery key's public half (age1…), which can open the backup; may be repeated.
+    #[arg(long, value_name = "AGE1…", group = "holders")]
+    pub recipient: Vec<SecretText>,
+    /// A KMS key that can open the backup: id, ARN or alias.
+    #[arg(long, value_name = "ID", group = "holders")]
+    pub kms_key: Option<String>,
+    /// Tables read at a time; each costs up to 64 MiB of memory.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub jobs: u32,
+    /// zstd level.
+    #[arg(long, value_name = "N", default_value_t = keepsake_archive::ZSTD_LEVEL,
+          value_parser = clap::value_parser!(i32).range(1..=19))]
+    pub level: i32,
+    /// Tables above are cut into parts of about this size.
+    #[arg(long, value_name = "BYTES", default_value_t = CutLimits::default().part_bytes,
+          value_parser = clap::value_parser!(u64).range(65_536..))]
+    pub part_size: u64,
+    /// Hand the snapshot from one connection to the next after this many seconds, as the functions do.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=86_400))]
+    pub relay_seconds: Option<u32>,
+    /// Copy the finished backup there too, and verify it there; may be repeated.
+    #[arg(long, value_name = "URL")]
+    pub copy_to: Vec<SecretText>,
+    /// What kind of Postgres it is.
+    #[arg(long, value_enum, default_value_t = ProviderName::Plain)]
+    pub provider: ProviderName,
+    /// Folder of pg_dump [default: newest in /usr/lib/postgresql].
+    #[arg(long, value_name = "FOLDER")]
+    pub pg_bin: Option<PathBuf>,
+    /// One JSON document on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Kinds of Postgres.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProviderName {
+    /// Any server.
+    Plain,
+    /// Amazon RDS.
+    Rds,
+    /// Amazon Aurora.
+    Aurora,
+    /// Supabase.
+    Supabase,
+}
+
+/// `keepsake list`.
+#[derive(Debug, Args)]
+pub struct ListArguments {
+    /// The repository: s3://bucket/prefix or file:///folder.
+    #[arg(long, value_name = "URL")]
+    pub repo: SecretText,
+    /// One JSON document on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `keepsake show`.
+#[derive(Debug, Args)]
+pub struct ShowArguments {
+    /// The repository: s3://bucket/prefix or file:///folder.
+    #[arg(long, value_name = "URL")]
+    pub repo: SecretText,
+    /// The backup [default: the newest, if the repository holds one source].
+    #[arg(value_name = "ID")]
+    pub backup: Option<BackupId>,
+    /// One JSON document on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Who opens a backup.
+#[derive(Debug, Args)]
+pub struct KeyArguments {
+    /// File of an offline recovery key, as keygen or age-keygen wrote it.
+    #[arg(long, value_name = "FILE", conflicts_with = "kms")]
+    pub key_file: Option<PathBuf>,
+    /// Open it with the KMS key that wrapped it.
+    #[arg(long)]
+    pub kms: bool,
+}
+
+/// `keepsake verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArguments {
+    /// The repository: s3://bucket/prefix or file:///folder.
+    #[arg(long, value_name = "URL")]
+    pub repo: SecretText,
+    /// The backup [default: all].
+    #[arg(value_name = "ID")]
+    pub backup: Option<BackupId>,
+    /// Read everything: with a key every row is counted and digested, without one every stored byte is hashed.
+    #[arg(long)]
+    pub deep: bool,
+    /// Who opens it.
+    #[command(flatten)]
+    pub key: KeyArguments,
+    /// One JSON document on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `keepsake restore`.
+#[derive(Debug, Args)]
+pub struct RestoreArguments {
+    /// The repository: s3://bucket/prefix or file:///folder.
+    #[arg(long, value_name = "URL")]
+    pub repo: SecretText,
+    /// The backup [default: the newest, if the repository holds one source].
+    #[arg(long, value_name = "ID")]
+    pub backup: Option<BackupId>,
+    /// An empty database: postgres://user@host:port/database, or env:NAME.
+    #[arg(long, value_name = "URL|env:NAME")]
+    pub to: SecretText,
+    /// Tables loaded, and indexes built, at a time.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub jobs: u32,
+    /// Who opens it.
+    #[command(flatten)]
+    pub key: KeyArguments,
+    /// Show what would be done, and do nothing.
+    #[arg(long)]
+    pub plan: bool,
+    /// Write the certificate there too; must not exist.
+    #[arg(long, value_name = "FILE")]
+    pub certificate: Option<PathBuf>,
+    /// Store the certificate beside the backup, where list shows it.
+    #[arg(long)]
+    pub record: bool,
+    /// Folder of pg_restore [default: newest in /usr/lib/postgresql].
+    #[arg(long, value_name = "FOLDER")]
+    pub pg_bin: Option<PathBuf>,
+    /// One JSON document on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `keepsake keygen`.
+#[derive(Debug, Args)]
+pub struct KeygenArguments {
+    /// Where the secret goes, readable by you alone; must not exist [default: standard output].
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// `keepsake catalog`.
+#[derive(Debug, Subcommand)]
+pub enum CatalogCommand {
+    /// Bring the catalog's tables up to date.
+    Migrate(CatalogArguments),
+    /// Declare sources, locations and policies.
+    Apply {
+        /// JSON with "sources", "locations" and "policies".
+        file: PathBuf,
+        /// Which catalog.
+        #[command(flatten)]
+        catalog: CatalogArguments,
+    },
+    /// Show the newest runs.
+    Show {
+        /// How many.
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+        /// Which catalog.
+        #[command(flatten)]
+        catalog: CatalogArguments,
+    },
+}
+
+/// Which catalog, and how to answer.
+#[derive(Debug, Args)]
+pub struct CatalogArguments {
+    /// The catalog's database: postgres://user@host:port/database, or env:NAME.
+    #[arg(long, value_name = "URL|env:NAME")]
+    pub catalog: SecretText,
+    /// One JSON document on standard output.
+    #[arg(long)]
+    pub json: bool,
+}

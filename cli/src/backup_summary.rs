@@ -1,0 +1,109 @@
+//! What `keepsake backup` answers.
+
+use crate::measures::peak_memory_bytes;
+use crate::text;
+use keepsake_archive::{Manifest, Uncovered};
+use keepsake_domain::{BackupId, Lineage, Timestamp};
+use keepsake_steps::{Run, SealedBackup, VerifiedCopy};
+use serde::Serialize;
+use std::fmt;
+use std::time::Duration;
+
+/// Where the time went.
+#[derive(Debug, Clone, Copy)]
+pub struct Spent {
+    /// Schema, globals and large objects.
+    pub schema: Duration,
+    /// Rows.
+    pub rows: Duration,
+}
+
+/// A backup that stands. JSON shape: these fields, in snake case; rates are millions of bytes of `COPY` text per
+/// second while rows were read.
+#[derive(Debug, Serialize)]
+pub struct BackupSummary {
+    backup_id: BackupId,
+    source: String,
+    lineage: Lineage,
+    database: String,
+    repository: String,
+    #[serde(flatten)]
+    sealed: SealedBackup,
+    ratio: f64,
+    parts: u64,
+    sequences: u64,
+    large_objects: u64,
+    snapshot_at: Timestamp,
+    key_holders: Vec<String>,
+    not_covered: Vec<Uncovered>,
+    copies: Vec<VerifiedCopy>,
+    seconds: f64,
+    schema_seconds: f64,
+    rows_seconds: f64,
+    megabytes_per_second: f64,
+    peak_memory_bytes: Option<u64>,
+}
+
+impl BackupSummary {
+    /// Puts it together, and measures the peak of memory at this moment.
+    #[must_use]
+    pub fn new(
+        run: &Run,
+        manifest: &Manifest,
+        sealed: SealedBackup,
+        copies: Vec<VerifiedCopy>,
+        spent: Spent,
+        total: Duration,
+    ) -> Self {
+        Self {
+            backup_id: run.backup_id,
+            source: run.source.clone(),
+            lineage: manifest.lineage.clone(),
+            database: manifest.database.clone(),
+            repository: run.repository.clone(),
+            ratio: text::ratio(sealed.raw_bytes, sealed.stored_bytes),
+            megabytes_per_second: text::megabytes_per_second(sealed.raw_bytes, spent.rows),
+            sealed,
+            parts: manifest.parts.len() as u64,
+            sequences: manifest.sequences.len() as u64,
+            large_objects: manifest.blobs.as_ref().map_or(0, |blobs| blobs.count),
+            snapshot_at: manifest.snapshot_at,
+            key_holders: manifest.key_holders.clone(),
+            not_covered: manifest.coverage.not_covered.clone(),
+            copies,
+            seconds: total.as_secs_f64(),
+            schema_seconds: spent.schema.as_secs_f64(),
+            rows_seconds: spent.rows.as_secs_f64(),
+            peak_memory_bytes: peak_memory_bytes(),
+        }
+    }
+}
+
+impl fmt::Display for BackupSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sealed = &self.sealed;
+        writeln!(f, "backup {} of {} stands in {}", self.backup_id, self.source, self.repository)?;
+        let (tables, rows) = (text::count(sealed.tables), text::count(sealed.rows));
+        writeln!(f, "  holds     {tables} tables, {rows} rows, {} parts", text::count(self.parts))?;
+        writeln!(
+            f,
+            "  size      {} raw, {} stored, ratio {}",
+            text::size(sealed.raw_bytes),
+            text::size(sealed.stored_bytes),
+            self.ratio
+        )?;
+        let total = text::span(Duration::from_secs_f64(self.seconds));
+        writeln!(f, "  took      {total}, rows at {} MB/s", self.megabytes_per_second)?;
+        if let Some(peak) = self.peak_memory_bytes {
+            writeln!(f, "  memory    {} at most", text::size(peak))?;
+        }
+        writeln!(f, "  opens by  {}", self.key_holders.join(", "))?;
+        for copy in &self.copies {
+            writeln!(f, "  copy      {}, {} objects verified", copy.repository, copy.objects)?;
+        }
+        for left_out in &self.not_covered {
+            writeln!(f, "  left out  {}: {} ({})", left_out.what, left_out.why, left_out.advice)?;
+        }
+        Ok(())
+    }
+}

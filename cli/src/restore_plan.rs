@@ -1,0 +1,140 @@
+//! What a restore would do, shown before anything happens.
+
+use crate::text;
+use keepsake_archive::Uncovered;
+use keepsake_domain::{BackupId, Certificate, Lineage, Timestamp, Verdict};
+use keepsake_steps::StandingBackup;
+use keepsake_steps::ports::TargetFacts;
+use serde::Serialize;
+use std::fmt;
+use std::time::Duration;
+
+/// The plan. JSON shape: these fields, in snake case.
+#[derive(Debug, Serialize)]
+pub struct RestorePlan {
+    backup_id: BackupId,
+    source: String,
+    lineage: Lineage,
+    repository: String,
+    database: String,
+    snapshot_at: Timestamp,
+    age_seconds: Option<u64>,
+    source_version: u32,
+    target: String,
+    target_version: u32,
+    /// What stands in the way; the restore is refused while this is not empty.
+    target_holds: Vec<String>,
+    /// Extensions of the source that the target does not offer.
+    missing_extensions: Vec<String>,
+    tables: u64,
+    rows: u64,
+    parts: u64,
+    raw_bytes: u64,
+    stored_bytes: u64,
+    sequences: u64,
+    large_objects: u64,
+    key_holders: Vec<String>,
+    /// As an earlier restore of this backup took, if one was recorded.
+    expected_seconds: Option<u64>,
+    not_covered: Vec<Uncovered>,
+    #[serde(skip)]
+    now: Timestamp,
+}
+
+impl RestorePlan {
+    /// From what is known of backup and target; nothing is asked any more.
+    #[must_use]
+    pub fn new(
+        backup: &StandingBackup,
+        repository: &str,
+        place: &str,
+        target: &TargetFacts,
+        measured: &[Certificate],
+        now: Timestamp,
+    ) -> Self {
+        let manifest = &backup.manifest;
+        let offered = &target.server.extensions;
+        let missing = manifest.server.extensions.keys().filter(|name| !offered.contains_key(*name));
+        let proven = measured.iter().rfind(|certificate| certificate.verdict == Verdict::Passed);
+        Self {
+            backup_id: manifest.backup_id,
+            source: manifest.source.clone(),
+            lineage: manifest.lineage.clone(),
+            repository: repository.to_owned(),
+            database: manifest.database.clone(),
+            snapshot_at: manifest.snapshot_at,
+            age_seconds: text::age(manifest.snapshot_at, now).map(|age| age.as_secs()),
+            source_version: manifest.server.server_version,
+            target: place.to_owned(),
+            target_version: target.server.server_version,
+            target_holds: target.user_objects.clone(),
+            missing_extensions: missing.cloned().collect(),
+            tables: manifest.expected().tables.len() as u64,
+            rows: manifest.rows(),
+            parts: manifest.parts.len() as u64,
+            raw_bytes: manifest.raw_bytes(),
+            stored_bytes: manifest.stored_bytes(),
+            sequences: manifest.sequences.len() as u64,
+            large_objects: manifest.blobs.as_ref().map_or(0, |blobs| blobs.count),
+            key_holders: manifest.key_holders.clone(),
+            expected_seconds: proven.map(expected_seconds),
+            not_covered: manifest.coverage.not_covered.clone(),
+            now,
+        }
+    }
+}
+
+/// Without the time to create an instance: the target stands already.
+fn expected_seconds(certificate: &Certificate) -> u64 {
+    let phases = certificate.phase_milliseconds.iter().filter(|(name, _)| *name != "provision");
+    phases.map(|(_, took)| took).sum::<u64>().div_ceil(1000)
+}
+
+impl fmt::Display for RestorePlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "plan: restore backup {} of {} into {}", self.backup_id, self.source, self.target)?;
+        writeln!(
+            f,
+            "  from       {}, database {}, lineage {}",
+            self.repository, self.database, self.lineage
+        )?;
+        writeln!(
+            f,
+            "  state of   {}; everything later is not in it",
+            text::instant(self.snapshot_at, self.now)
+        )?;
+        let (tables, rows, parts) =
+            (text::count(self.tables), text::count(self.rows), text::count(self.parts));
+        writeln!(
+            f,
+            "  holds      {tables} tables, {rows} rows in {parts} parts, {} sequences, {} large objects",
+            text::count(self.sequences),
+            text::count(self.large_objects)
+        )?;
+        writeln!(
+            f,
+            "  size       {} stored, {} raw",
+            text::size(self.stored_bytes),
+            text::size(self.raw_bytes)
+        )?;
+        let versions = (text::server_version(self.source_version), text::server_version(self.target_version));
+        writeln!(f, "  server     from PostgreSQL {} to {}", versions.0, versions.1)?;
+        writeln!(f, "  opens by   {}", self.key_holders.join(", "))?;
+        match self.expected_seconds {
+            Some(seconds) => {
+                writeln!(f, "  takes      about {}, as last time", text::span(Duration::from_secs(seconds)))?;
+            }
+            None => writeln!(f, "  takes      unknown: no restore of this backup is recorded")?,
+        }
+        for extension in &self.missing_extensions {
+            writeln!(f, "  MISSING    extension {extension}, which the target does not offer")?;
+        }
+        for object in &self.target_holds {
+            writeln!(f, "  IN THE WAY {object}")?;
+        }
+        for left_out in &self.not_covered {
+            writeln!(f, "  left out   {}: {} ({})", left_out.what, left_out.why, left_out.advice)?;
+        }
+        Ok(())
+    }
+}

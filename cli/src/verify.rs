@@ -1,0 +1,180 @@
+//! `keepsake verify`: whether what stands is whole.
+
+use crate::arguments::VerifyArguments;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::keys::ReadingKey;
+use crate::standing::concerns_one_backup;
+use crate::terminal::{Progress, note, print, print_json};
+use crate::text;
+use keepsake_archive::ArchiveLayout;
+use keepsake_domain::{BackupId, chain};
+use keepsake_steps::ports::Repository;
+use keepsake_steps::{
+    Damage, Depth, StandingBackup, StepError, find_backup, manifest_keys, newest_keys, read_backup,
+    verify_archive,
+};
+use serde::Serialize;
+
+/// JSON shape of the answer: `{"repository", "depth", "verdict", "backups": […]}`; `verdict` is `passed`, `failed`,
+/// or `inconclusive` when there was nothing to verify.
+#[derive(Debug, Serialize)]
+struct Verification {
+    repository: String,
+    depth: &'static str,
+    verdict: &'static str,
+    backups: Vec<VerifiedBackup>,
+}
+
+#[derive(Debug, Serialize)]
+struct VerifiedBackup {
+    backup_id: BackupId,
+    source: String,
+    objects: u64,
+    stored_bytes: u64,
+    damages: Vec<Damage>,
+}
+
+struct Verifier<'a> {
+    context: &'a Context,
+    repository: &'a dyn Repository,
+    key: Option<ReadingKey>,
+    deep: bool,
+}
+
+/// Runs `keepsake verify`.
+///
+/// # Errors
+/// [`Failure::not_proven`] when damage was found or nothing was there; others when the repository did not answer.
+pub async fn verify(context: &Context, arguments: &VerifyArguments) -> Result<(), Failure> {
+    let key = ReadingKey::given(&arguments.key)?;
+    let repository = context.places.repository("--repo", &arguments.repo).await?;
+    let repository = repository.as_ref();
+    let verifier = Verifier { context, repository, key, deep: arguments.deep };
+    let depth = verifier.depth_name();
+    if arguments.deep && verifier.key.is_none() {
+        note(
+            "note: no key was given, so stored bytes are hashed and rows are not counted; give --key-file or --kms",
+        );
+    }
+    let backups = verifier.all(arguments.backup).await?;
+    let damaged = backups.iter().filter(|backup| !backup.damages.is_empty()).count();
+    let verdict = match (backups.len(), damaged) {
+        (0, _) => "inconclusive",
+        (_, 0) => "passed",
+        _ => "failed",
+    };
+    let verification = Verification { repository: repository.url(), depth, verdict, backups };
+    if arguments.json {
+        print_json(&verification)?;
+    } else {
+        print(&for_people(&verification));
+    }
+    outcome(&verification, damaged)
+}
+
+fn outcome(verification: &Verification, damaged: usize) -> Result<(), Failure> {
+    match verification.verdict {
+        "passed" => Ok(()),
+        "inconclusive" => Err(Failure::not_proven(
+            format!("no backup stands in {}, so there was nothing to verify", verification.repository),
+            "nothing protects the source from here",
+            "correct the repository's URL, or run keepsake backup",
+        )),
+        _ => Err(Failure::not_proven(
+            format!("{damaged} of {} backups are damaged", verification.backups.len()),
+            "the damaged backups cannot be restored from this repository; the others are not affected",
+            "keepsake verify --repo <URL> on each copy, restore from one that passes, and keep the evidence",
+        )),
+    }
+}
+
+impl Verifier<'_> {
+    fn depth_name(&self) -> &'static str {
+        match (self.deep, &self.key) {
+            (false, _) => "objects",
+            (true, None) => "bytes",
+            (true, Some(_)) => "rows",
+        }
+    }
+
+    async fn all(&self, wanted: Option<BackupId>) -> Result<Vec<VerifiedBackup>, Failure> {
+        let mut layouts = manifest_keys(self.repository, "").await?;
+        if let Some(id) = wanted {
+            layouts.retain(|layout| layout.backup_id == id);
+            if layouts.is_empty() {
+                find_backup(self.repository, Some(id)).await?;
+            }
+        }
+        let progress = Progress::new();
+        let mut verified = Vec::with_capacity(layouts.len());
+        for layout in layouts {
+            progress.step(&format!("verifying {} of {}", layout.backup_id, layout.source));
+            verified.push(self.one(layout).await?);
+        }
+        Ok(verified)
+    }
+
+    async fn one(&self, layout: ArchiveLayout) -> Result<VerifiedBackup, Failure> {
+        let key = layout.manifest();
+        let (backup_id, source) = (layout.backup_id, layout.source.clone());
+        let backup = match read_backup(self.repository, layout).await {
+            Ok(backup) => backup,
+            Err(error) => {
+                let damages = vec![damage(key, error)?];
+                return Ok(VerifiedBackup { backup_id, source, objects: 0, stored_bytes: 0, damages });
+            }
+        };
+        let damages = self.damages(&backup).await?;
+        let objects = backup.manifest.objects().count() as u64;
+        let stored_bytes = backup.manifest.stored_bytes();
+        Ok(VerifiedBackup { backup_id, source, objects, stored_bytes, damages })
+    }
+
+    async fn damages(&self, backup: &StandingBackup) -> Result<Vec<Damage>, Failure> {
+        let keys = format!("{}keys/", backup.layout.root());
+        let mut damages = Vec::new();
+        let mut identity = None;
+        let outcome = match &self.key {
+            Some(key) => key.open(&self.context.places, self.repository, backup).await.map(|opened| {
+                identity = Some(opened);
+            }),
+            None => newest_keys(self.repository, backup).await.map(|_| ()),
+        };
+        if let Err(error) = outcome {
+            damages.push(damage(keys, error)?);
+        }
+        let depth = match (self.deep, &identity) {
+            (false, _) => Depth::Objects,
+            (true, None) => Depth::Bytes,
+            (true, Some(identity)) => Depth::Rows(identity),
+        };
+        damages.extend(verify_archive(self.repository, backup, depth).await?);
+        Ok(damages)
+    }
+}
+
+/// A failure that is about this backup is a finding; any other ends the command.
+fn damage(key: String, error: StepError) -> Result<Damage, Failure> {
+    if concerns_one_backup(&error) {
+        return Ok(Damage { key, finding: chain(&error) });
+    }
+    Err(error.into())
+}
+
+fn for_people(verification: &Verification) -> String {
+    let mut lines = Vec::new();
+    for backup in &verification.backups {
+        let state = if backup.damages.is_empty() { "whole" } else { "DAMAGED" };
+        lines.push(format!(
+            "{} of {}: {state}, {} objects, {} ({})",
+            backup.backup_id,
+            backup.source,
+            text::count(backup.objects),
+            text::size(backup.stored_bytes),
+            verification.depth
+        ));
+        lines.extend(backup.damages.iter().map(|damage| format!("  {}: {}", damage.key, damage.finding)));
+    }
+    lines.join("\n")
+}
