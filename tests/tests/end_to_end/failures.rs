@@ -1,0 +1,92 @@
+//! Runs that must fail: loudly, with the right class, and leaving nothing half-done.
+
+use crate::cloud::Cloud;
+use crate::source::TestSource;
+use serde_json::json;
+
+const SCHEMA: &str = "create table vendors (id int primary key, name text);
+    insert into vendors select n, 'vendor ' || n from generate_series(1, 2000) n;";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_is_told_without_the_password_and_the_next_run_succeeds() {
+    let cloud = Cloud::take();
+    let source = TestSource::create(&cloud, SCHEMA, json!({"test_restore": false})).await;
+    let (scheme, rest) = source.url.split_once("postgres:").unwrap();
+    let (_, place) = rest.rsplit_once('@').unwrap();
+    source.set_secret(&cloud, &format!("{scheme}postgres://postgres:wrong-pa55word@{place}"));
+
+    let ended = cloud.wait(&cloud.start(&source.policy).unwrap());
+
+    assert_eq!((ended.status.as_str(), ended.error.as_str()), ("FAILED", "Keepsake.Permanent"), "{ended:?}");
+    assert!(ended.cause.contains("refused the login"), "{ended:?}");
+    let (subject, notice) = cloud.wait_for_notice(&ended.arn);
+    assert!(subject.contains("BACKUP FAILED"), "{subject}");
+    let everything = format!("{ended:?} {notice} {:?}", cloud.status(&ended.arn).await);
+    assert!(!everything.contains("pa55word"), "{everything}");
+    assert_eq!(cloud.status(&ended.arn).await.0, "failed");
+    cloud.assert_nothing_left(&ended.arn, &source.policy).await;
+    assert_eq!(source.backups(&cloud, &cloud.text("repository")), Vec::<String>::new());
+
+    source.set_secret(&cloud, &source.url);
+    let ended = cloud.wait(&cloud.start(&source.policy).unwrap());
+    assert_eq!(ended.status, "SUCCEEDED", "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_run_while_one_runs_is_refused_and_disturbs_nothing() {
+    let cloud = Cloud::take();
+    let source = TestSource::create(&cloud, SCHEMA, json!({"test_restore": false})).await;
+    let first = cloud.start(&source.policy).unwrap();
+    cloud.wait_for_state(&first, "DumpOnHeldSnapshot");
+
+    let second = cloud.wait(&cloud.start(&source.policy).unwrap());
+    let first = cloud.wait(&first);
+
+    assert_eq!((second.status.as_str(), second.error.as_str()), ("FAILED", "Keepsake.Conflict"), "{second:?}");
+    assert!(second.cause.contains(&first.arn), "the holder is named: {second:?}");
+    assert_eq!(first.status, "SUCCEEDED", "{first:?}");
+    assert_eq!(source.backups(&cloud, &cloud.text("repository")).len(), 1);
+    let (_, notice) = cloud.wait_for_notice(&second.arn);
+    assert_eq!(notice["severity"], "warning");
+    cloud.assert_nothing_left(&first.arn, &source.policy).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_is_damaged_after_the_seal_fails_the_run_and_drops_the_instance() {
+    let cloud = Cloud::take();
+    let source = TestSource::create(&cloud, SCHEMA, json!({"copies": []})).await;
+    let arn = cloud.start(&source.policy).unwrap();
+    cloud.wait_for_state(&arn, "TestRestore");
+    flip_a_byte_of_a_part(&cloud, &source);
+
+    let ended = cloud.wait(&arn);
+
+    assert_eq!((ended.status.as_str(), ended.error.as_str()), ("FAILED", "Keepsake.Integrity"), "{ended:?}");
+    let (status, class, message) = cloud.status(&arn).await;
+    assert_eq!((status.as_str(), class.as_deref()), ("failed", Some("Integrity")), "{message:?}");
+    let (_, notice) = cloud.wait_for_notice(&arn);
+    assert_eq!(notice["severity"], "critical");
+    let sql = "select t.verdict from keepsake.backup_tests t join keepsake.backup_executions e on e.backup_id = t.snapshot_id \
+               where e.execution_id = $1 and t.test_type = 'restore_test'";
+    let verdict: String = cloud.catalog().await.query_one(sql, &[&arn]).await.unwrap().get(0);
+    assert_eq!(verdict, "failed");
+    cloud.assert_nothing_left(&arn, &source.policy).await;
+}
+
+/// Replaces one part by itself with one bit changed, as a damaged disk or a hostile writer would.
+fn flip_a_byte_of_a_part(cloud: &Cloud, source: &TestSource) {
+    let bucket = cloud.output("ArchiveBucketName");
+    let prefix = format!("archive/{}/", source.name);
+    let listed = cloud.aws(&["s3api", "list-objects-v2", "--bucket", &bucket, "--prefix", &prefix]).unwrap();
+    let keys = listed["Contents"].as_array().unwrap().iter().map(|object| object["Key"].as_str().unwrap());
+    let key = keys.into_iter().find(|key| key.contains("/data/")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("part");
+    let path = file.to_str().unwrap();
+    cloud.aws(&["s3api", "get-object", "--bucket", &bucket, "--key", key, path]).unwrap();
+    let mut bytes = std::fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    cloud.aws(&["s3api", "put-object", "--bucket", &bucket, "--key", key, "--body", path]).unwrap();
+}

@@ -1,0 +1,86 @@
+//! Runs that are interrupted from outside: a function that dies, an execution that is stopped.
+
+use crate::cloud::{Cloud, PATIENCE};
+use crate::source::{TestSource, rows};
+use serde_json::json;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Enough that uploading takes some seconds.
+const SCHEMA: &str = "create table photos (id int primary key, note text);
+    insert into photos select n, md5(n::text) || md5((n + 1)::text) from generate_series(1, 600000) n;";
+
+/// Process ids of a function's processes: Lambda names the function in their environment.
+fn processes(function: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let name = entry.file_name().into_string().unwrap_or_default();
+        let Ok(environment) = std::fs::read(entry.path().join("environ")) else { continue };
+        let environment = String::from_utf8_lossy(&environment).into_owned();
+        let names_it = environment.split('\0').any(|variable| {
+            variable.strip_prefix("AWS_LAMBDA_FUNCTION_NAME=").is_some_and(|name| name.contains(function))
+        });
+        if names_it && name.bytes().all(|digit| digit.is_ascii_digit()) {
+            found.push(name);
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_killed_in_the_middle_of_a_part_is_repeated_and_the_backup_is_whole() {
+    let cloud = Cloud::take();
+    let source = TestSource::create(&cloud, SCHEMA, json!({"test_restore": false, "copies": []})).await;
+    let arn = cloud.start(&source.policy).unwrap();
+    let killed = kill_when_it_works("EncryptUpload", &cloud, &arn);
+
+    let ended = cloud.wait(&arn);
+
+    assert!(killed > 0, "no worker was found to kill");
+    assert_eq!(ended.status, "SUCCEEDED", "{ended:?}");
+    let restored = source.restore_from(&cloud, &cloud.text("repository")).await;
+    assert_eq!(rows(&restored, "photos").await, rows(&source.client().await, "photos").await);
+    cloud.assert_nothing_left(&arn, &source.policy).await;
+}
+
+/// Kills each process of a function once, as soon as the machine has entered its state.
+fn kill_when_it_works(function: &str, cloud: &Cloud, arn: &str) -> usize {
+    let state = "EncryptUploadBatches";
+    cloud.wait_for_state(arn, state);
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        let running = processes(function);
+        if !running.is_empty() {
+            // A moment into its work, when rows are on their way.
+            std::thread::sleep(Duration::from_millis(400));
+            Command::new("kill").arg("-9").args(&running).status().unwrap();
+            return running.len();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    0
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_execution_that_is_stopped_is_recorded_told_and_cleaned_up_by_the_rule() {
+    let cloud = Cloud::take();
+    let source = TestSource::create(&cloud, SCHEMA, json!({"copies": []})).await;
+    let arn = cloud.start(&source.policy).unwrap();
+    cloud.wait_for_state(&arn, "TestRestore");
+    // The instance is on its way now; nobody but the rule can still drop it.
+    let begun = Instant::now();
+    while cloud.instances().is_empty() && begun.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+
+    cloud.stop(&arn).unwrap();
+
+    assert_eq!(cloud.wait(&arn).status, "ABORTED");
+    let (subject, notice) = cloud.wait_for_notice(&arn);
+    assert!(subject.contains("BACKUP FAILED"), "{subject}");
+    assert!(notice["at_risk"].as_str().unwrap().contains("the backup of this run stands"), "{notice}");
+    cloud.assert_nothing_left(&arn, &source.policy).await;
+    assert_eq!(cloud.status(&arn).await.0, "failed");
+    let again = cloud.wait(&cloud.start(&source.policy).unwrap());
+    assert_eq!(again.status, "SUCCEEDED", "{again:?}");
+}
