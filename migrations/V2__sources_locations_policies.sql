@@ -120,7 +120,7 @@ create table keepsake.backup_policies (
     cardinality(recovery_recipients) > 0 and keepsake.are_age_recipients(recovery_recipients)
   ),
   -- A holder is a function of at most 15 minutes; the next one needs time to take over.
-  constraint policies_relay_range check (relay_seconds between 1 and 870),
+  constraint policies_relay_range check (relay_seconds between 1 and 780),
   constraint policies_part_size_range check (part_size_bytes between 8192 and 17179869184),
   constraint policies_max_parallel_jobs_range check (max_parallel_jobs between 1 and 256),
   constraint policies_bandwidth_range check (bandwidth_limit_mbps > 0),
