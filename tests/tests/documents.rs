@@ -1,6 +1,6 @@
 //! Documents tell what is there: paths, commands, tests, states and links that they name exist, and what exists is
 //! named where a reader looks for it.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 #[path = "documents/checks.rs"]
 mod checks;
