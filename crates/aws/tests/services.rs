@@ -56,7 +56,7 @@ fn notice() -> Notice {
 }
 
 #[tokio::test]
-async fn a_queue_receives_the_notice_as_json_and_may_filter_by_severity() {
+async fn a_notice_is_handed_over_and_a_missing_topic_is_no_passing_failure() {
     let config = support::cloud().await;
     let sns = aws_sdk_sns::Client::new(&config);
     let topic = sns.create_topic().name(Uuid::now_v7().to_string()).send().await.unwrap().topic_arn.unwrap();
