@@ -7,6 +7,7 @@ mod demo;
 mod deployment;
 mod execution;
 mod functions;
+mod lint;
 mod sample;
 mod setup;
 mod subscriber;
@@ -27,6 +28,7 @@ fn main() -> Result<()> {
         Some("demo") => demo::run(&rest),
         Some("test") => test::run(&rest),
         Some("functions") => functions::run(&setup::root(), &rest),
+        Some("lint") => lint::run(&rest),
         Some("sample") => sample::run(&rest),
         _ => bail!("usage: {USAGE}"),
     }
