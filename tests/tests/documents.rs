@@ -46,10 +46,27 @@ fn every_keepsake_command_and_option_that_is_named_exists() {
         "`keepsake dance`",
         "`keepsake catalog rebuild`",
         "`keepsake list --colour`",
+        "`X=$(keepsake keys)`",
         "```\nkeepsake \\\n no\n```",
     ] {
         assert_eq!(checks::unknown_keepsake_commands(&bad(text)).len(), 1, "{text}");
     }
+}
+
+#[test]
+fn every_command_and_exit_code_of_keepsake_is_explained() {
+    let page = facts::document("docs/cli.md");
+    assert!(facts::exit_codes().len() >= 8 && facts::keepsake_commands("Command").len() >= 7);
+    assert_eq!(checks::without_row(&page, facts::keepsake_commands("Command")), NONE);
+    assert_eq!(checks::without_row(&page, facts::exit_codes()), NONE);
+}
+
+#[test]
+fn every_document_that_a_program_names_exists() {
+    let named = facts::documents_named_in_code();
+    assert!(named.contains("docs/cli.md"), "{named:?}");
+    let missing: Vec<String> = named.into_iter().filter(|path| !facts::exists(path.as_ref())).collect();
+    assert_eq!(missing, NONE);
 }
 
 #[test]

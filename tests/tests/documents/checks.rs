@@ -56,7 +56,9 @@ pub fn unknown_keepsake_commands(document: &Document) -> Vec<String> {
     let options = facts::keepsake_options();
     let mut unknown = Vec::new();
     for line in document.code() {
-        let Some(rest) = line.trim_start_matches("$ ").strip_prefix("keepsake ") else { continue };
+        let at_start = line.trim_start_matches("$ ").strip_prefix("keepsake ");
+        let inside = line.split_once("$(keepsake ").map(|(_, rest)| rest);
+        let Some(rest) = at_start.or(inside) else { continue };
         let mut words = rest.split_whitespace().map(|word| word.trim_end_matches([',', ';', ')']));
         let given: Vec<&str> = words.clone().filter_map(|word| word.strip_prefix("--")).collect();
         let (command, below) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());

@@ -89,6 +89,29 @@ pub fn keepsake_options() -> BTreeSet<String> {
     fields.chain(["help".to_owned(), "version".to_owned()]).collect()
 }
 
+/// Exit codes as `keepsake --help` lists them.
+pub fn exit_codes() -> BTreeSet<String> {
+    let text = read("cli/src/arguments.rs");
+    let (_, list) = text.split_once("Exit codes:\n").expect("a list of exit codes");
+    let lines = list.lines().take_while(|line| line.starts_with("  "));
+    lines.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+}
+
+/// Documents that programs name, in their help or in a comment.
+pub fn documents_named_in_code() -> BTreeSet<String> {
+    let mut sources = files("rs");
+    sources.retain(|path| !path.starts_with("tests/tests/documents") && !path.ends_with("documents.rs"));
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '/' | '-');
+    let texts = sources.into_iter().map(|path| read(&path.display().to_string()));
+    let named = texts.flat_map(|text| {
+        let rests = text.split("docs/").skip(1);
+        rests
+            .map(|rest| rest.split(|c| !is_name(c)).next().unwrap_or_default().to_owned())
+            .collect::<Vec<_>>()
+    });
+    named.filter_map(|name| Some(format!("docs/{}.md", name.split_once(".md")?.0))).collect()
+}
+
 /// Names of all functions in Rust files, tests among them.
 pub fn function_names() -> BTreeSet<String> {
     let texts = files("rs").into_iter().map(|path| read(&path.display().to_string()));
