@@ -89,9 +89,20 @@ pub fn ensure() -> Result<()> {
     if fs::read_to_string(&stamp).is_ok_and(|found| found == pins) {
         return Ok(());
     }
-    python("venv", "requirements-cloud.txt", "ministack, the aws command line")?;
-    python("sam", "requirements-sam.txt", "the SAM command line, cfn-lint")?;
-    npm()?;
+    println!("setup: installing into .localcloud/venv: ministack, the aws command line");
+    println!("setup: installing into .localcloud/sam: the SAM command line, cfn-lint");
+    println!("setup: installing into .localcloud/npm: asl-validator, Postgres servers 14 and 18");
+    // At the same time: each waits for its registry most of the while.
+    std::thread::scope(|scope| {
+        let installers = [
+            scope.spawn(|| python("venv", "requirements-cloud.txt")),
+            scope.spawn(|| python("sam", "requirements-sam.txt")),
+            scope.spawn(npm),
+        ];
+        installers
+            .into_iter()
+            .try_for_each(|installer| installer.join().expect("an installer does not panic"))
+    })?;
     fs::create_dir_all(local.join("run"))?;
     run_quietly(Command::new("chmod").arg("1777").arg(local.join("run")))?;
     run_quietly(Command::new("chmod").args(["-R", "a+rX"]).args(["venv", "sam", "npm"]).current_dir(&local))?;
@@ -142,8 +153,7 @@ pub fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }
 
-fn python(folder: &str, pins: &str, what: &str) -> Result<()> {
-    println!("setup: installing into .localcloud/{folder}: {what}");
+fn python(folder: &str, pins: &str) -> Result<()> {
     let folder = local().join(folder);
     run_quietly(Command::new(PYTHON).args(["-m", "venv", "--clear"]).arg(&folder))?;
     // The file pins everything that is needed, so there is nothing to resolve.
@@ -155,7 +165,6 @@ fn python(folder: &str, pins: &str, what: &str) -> Result<()> {
 }
 
 fn npm() -> Result<()> {
-    println!("setup: installing into .localcloud/npm: asl-validator, Postgres servers 14 and 18");
     let folder = local().join("npm");
     fs::create_dir_all(&folder)?;
     for name in ["package.json", "package-lock.json"] {

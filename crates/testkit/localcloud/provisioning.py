@@ -3,6 +3,7 @@
 - AWS::S3::Bucket: encryption, lifecycle and Object Lock were not applied.
 - AWS::Scheduler::Schedule: time zone, start, end and key were not applied.
 - AWS::SNS::Subscription over HTTP: was never asked to confirm, so nothing was ever delivered.
+- AWS::KMS::ReplicaKey: was unknown.
 - Scheduler: time zones were ignored; an `at()` that replaced a `cron()` never fired; swept every 10 s only.
 
 Follows the structure of ministack's `services/cloudformation/provisioners.py` and `services/scheduler.py`,
@@ -10,14 +11,15 @@ Copyright (c) 2026 MiniStack Contributors, SPDX-License-Identifier: MIT.
 """
 
 import asyncio
+import json
 import re
 import threading
 from datetime import datetime, timezone
 from xml.etree.ElementTree import Element, SubElement, tostring
 from zoneinfo import ZoneInfo
 
-from ministack.core.responses import get_account_id, get_region, new_uuid
-from ministack.services import eventbridge, s3, scheduler, sns
+from ministack.core.responses import get_account_id, get_region, new_uuid, request_scope
+from ministack.services import eventbridge, kms, s3, scheduler, sns
 from ministack.services.cloudformation import provisioners
 
 _TICK_SECONDS = 1
@@ -83,6 +85,24 @@ def _s3_update(original):
         _apply_to_bucket(name, new_props)
         return name, attributes
     return update
+
+
+def _replica_create(logical_id, props, stack_name):
+    arn, policy, region = props["PrimaryKeyArn"], props.get("KeyPolicy"), get_region()
+    with request_scope(get_account_id(), arn.split(":")[3]):
+        status, _, body = kms._replicate_key({
+            "KeyId": arn, "ReplicaRegion": region, "Description": props.get("Description", ""),
+            **({"Policy": policy if isinstance(policy, str) else json.dumps(policy)} if policy else {})})
+    if status >= 400:
+        raise ValueError(f"AWS::KMS::ReplicaKey {logical_id}: {body!r}")
+    made = kms._resolve_key(arn.rsplit("/", 1)[1])
+    return made["KeyId"], provisioners._kms_key_attrs(made)
+
+
+def _replica_update(physical_id, old_props, new_props, stack_name):
+    if new_props["PrimaryKeyArn"] != old_props["PrimaryKeyArn"]:
+        return _replica_create(physical_id, new_props, stack_name)
+    return physical_id, provisioners._kms_key_attrs(kms._resolve_key(physical_id))
 
 
 def _sns_create(logical_id, props, stack_name):
@@ -191,6 +211,8 @@ def install():
     """Puts this module's functions in the place of ministack's."""
     handlers = provisioners._RESOURCE_HANDLERS
     handlers["AWS::S3::Bucket"].update(create=_s3_create, update=_s3_update(provisioners._s3_update))
+    handlers["AWS::KMS::ReplicaKey"] = {
+        "create": _replica_create, "update": _replica_update, "delete": provisioners._kms_key_delete}
     handlers["AWS::SNS::Subscription"]["create"] = _sns_create
     handlers["AWS::Scheduler::Schedule"].update(create=_schedule_create, update=_schedule_update)
     scheduler._SCHEDULE_TICK_INTERVAL = _TICK_SECONDS
