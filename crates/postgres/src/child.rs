@@ -116,6 +116,23 @@ pub(crate) async fn run(mut command: Command, address: &Address) -> Result<(), C
     finished(&mut child, &said, address).await
 }
 
+/// Runs a child and hands back what it printed.
+pub(crate) async fn output(mut command: Command, address: &Address) -> Result<String, ChildFailure> {
+    let mut child = spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()))?;
+    let printed = child.stdout.take();
+    let read = async {
+        let mut text = Vec::new();
+        match printed {
+            Some(mut printed) => printed.read_to_end(&mut text).await.map(|_| text),
+            None => Ok(text),
+        }
+    };
+    let (text, said) = tokio::join!(read, last_words(&mut child));
+    finished(&mut child, &said, address).await?;
+    let text = text.map_err(|error| ChildFailure::Failed(format!("its output broke: {error}")))?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
 fn spawn(command: &mut Command) -> Result<Child, ChildFailure> {
     command.spawn().map_err(|error| ChildFailure::Failed(format!("it cannot be started: {error}")))
 }

@@ -3,7 +3,7 @@
 use super::PostgresTarget;
 use super::books::{self, SectionState};
 use crate::address::Address;
-use crate::child::{ChildFailure, command, run, stream_in};
+use crate::child::{ChildFailure, command, output, run, stream_in};
 use crate::client_tools::{Program, fitting};
 use crate::session::Session;
 use keepsake_steps::ports::{Chunk, ChunkReceiver, TargetError};
@@ -11,6 +11,7 @@ use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
+const SCHEMAS: &str = "schemas";
 const PRE_DATA: &str = "pre-data";
 const POST_DATA: &str = "post-data";
 const LARGE_OBJECTS: &str = "large-objects";
@@ -18,37 +19,72 @@ const LARGE_OBJECTS: &str = "large-objects";
 /// Connections for building indexes; beyond this a server is not served faster, and may run out of them.
 const MOST_JOBS: u32 = 16;
 
-/// In one transaction, so that it stands whole or not at all: a section that was begun and whose objects are there
-/// was committed, and only its mark was lost.
+/// Schemas with their rights first: who is not a superuser may give a table only to a role that may create in its
+/// schema, and `pg_restore` grants rights last. Then the rest.
 pub(super) async fn restore_pre_data(
     target: &PostgresTarget,
     from: ChunkReceiver,
 ) -> Result<(), TargetError> {
     let session = target.session().await?;
-    match books::section(&session, PRE_DATA).await? {
-        SectionState::Done => return Ok(()),
-        SectionState::InPieces => return Err(interrupted("the schema")),
-        SectionState::Begun if !books::content(&session).await?.is_empty() => {
-            return books::mark(&session, PRE_DATA, SectionState::Done).await;
-        }
-        SectionState::Begun | SectionState::Untouched => {}
+    if books::section(&session, PRE_DATA).await? == SectionState::Done {
+        return Ok(());
     }
     let archive = received("the schema", from).await?;
     let restore = Restore::of(target, &session).await?;
-    books::mark(&session, PRE_DATA, SectionState::Begun).await?;
-    let whole = restore.section(PRE_DATA, &archive, &["--single-transaction"]).await;
+    let contents = restore.contents(&archive).await.map_err(|failure| failed("the schema", failure))?;
+    let (schemas, rest): (Vec<&str>, Vec<&str>) = contents.lines().partition(|entry| is_of_a_schema(entry));
+    for (name, entries) in [(SCHEMAS, schemas), (PRE_DATA, rest)] {
+        restore_once(&session, &restore, &archive, name, &entries.join("\n")).await?;
+    }
+    Ok(())
+}
+
+/// In one transaction, so that it stands whole or not at all: a stage that was begun and whose objects are there
+/// was committed, and only its mark was lost.
+async fn restore_once(
+    session: &Session,
+    restore: &Restore,
+    archive: &NamedTempFile,
+    name: &str,
+    entries: &str,
+) -> Result<(), TargetError> {
+    match books::section(session, name).await? {
+        SectionState::Done => return Ok(()),
+        SectionState::InPieces => return Err(interrupted("the schema")),
+        SectionState::Begun => {
+            let content = books::content(session).await?;
+            if content.iter().any(|object| name == SCHEMAS || !object.starts_with("schema ")) {
+                return books::mark(session, name, SectionState::Done).await;
+            }
+        }
+        SectionState::Untouched => {}
+    }
+    let list_file = kept(entries.as_bytes()).await?;
+    let list = format!("--use-list={}", list_file.path().display());
+    books::mark(session, name, SectionState::Begun).await?;
+    // Rights belong to the section of whatever stands before them, and a list moves what it leaves out to the front;
+    // so schemas are restored by their list alone.
+    let mut options = vec![list.as_str()];
+    if name == PRE_DATA {
+        options.push("--section=pre-data");
+    }
+    let whole = restore.file(archive, &[&options[..], &["--single-transaction"]].concat()).await;
     match whole {
         Err(ChildFailure::Failed(said)) if said.contains("max_locks_per_transaction") => {
             // More objects than one transaction may lock. Then a failure in the middle needs a new database.
-            books::mark(&session, PRE_DATA, SectionState::InPieces).await?;
-            restore
-                .section(PRE_DATA, &archive, &["--exit-on-error"])
-                .await
-                .map_err(|f| failed("the schema", f))?;
+            books::mark(session, name, SectionState::InPieces).await?;
+            let pieces = restore.file(archive, &[&options[..], &["--exit-on-error"]].concat()).await;
+            pieces.map_err(|failure| failed("the schema", failure))?;
         }
         other => other.map_err(|failure| failed("the schema", failure))?,
     }
-    books::mark(&session, PRE_DATA, SectionState::Done).await
+    books::mark(session, name, SectionState::Done).await
+}
+
+/// From `5; 2615 16386 SCHEMA - sales owner` and its rights and comments.
+fn is_of_a_schema(entry: &str) -> bool {
+    let what = entry.splitn(4, ' ').nth(3).unwrap_or_default();
+    ["SCHEMA - ", "ACL - SCHEMA ", "COMMENT - SCHEMA "].iter().any(|kind| what.starts_with(kind))
 }
 
 /// In parallel, so not in one transaction: a second call first drops what the first one made.
@@ -58,7 +94,7 @@ pub(super) async fn restore_post_data(
     jobs: u32,
 ) -> Result<(), TargetError> {
     let session = target.session().await?;
-    let mut options = vec![format!("--jobs={}", jobs.clamp(1, MOST_JOBS))];
+    let mut options = vec!["--section=post-data".to_owned(), format!("--jobs={}", jobs.clamp(1, MOST_JOBS))];
     match books::section(&session, POST_DATA).await? {
         SectionState::Done => return Ok(()),
         SectionState::Begun | SectionState::InPieces => {
@@ -70,7 +106,7 @@ pub(super) async fn restore_post_data(
     let restore = Restore::of(target, &session).await?;
     books::mark(&session, POST_DATA, SectionState::Begun).await?;
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
-    restore.section(POST_DATA, &archive, &options).await.map_err(|failure| failed("the schema", failure))?;
+    restore.file(&archive, &options).await.map_err(|failure| failed("the schema", failure))?;
     books::mark(&session, POST_DATA, SectionState::Done).await
 }
 
@@ -122,24 +158,22 @@ impl Restore {
         child
     }
 
-    async fn section(
-        &self,
-        name: &str,
-        archive: &NamedTempFile,
-        options: &[&str],
-    ) -> Result<(), ChildFailure> {
+    /// The archive's table of contents, one entry per line.
+    async fn contents(&self, archive: &NamedTempFile) -> Result<String, ChildFailure> {
+        let mut child = command(&self.program, &self.address);
+        child.arg("--list").arg(archive.path());
+        output(child, &self.address).await
+    }
+
+    async fn file(&self, archive: &NamedTempFile, options: &[&str]) -> Result<(), ChildFailure> {
         let mut child = self.command();
-        child.arg(format!("--section={name}")).args(options).arg(archive.path());
+        child.args(options).arg(archive.path());
         run(child, &self.address).await
     }
 }
 
 /// The schema's archive in a file that only we can read: parallel restores need to seek. It holds no rows.
 async fn received(what: &str, mut from: ChunkReceiver) -> Result<NamedTempFile, TargetError> {
-    let broken = |error: std::io::Error| TargetError::RestoreFailed {
-        program: "pg_restore".to_owned(),
-        said: format!("its archive cannot be kept in a temporary file: {error}"),
-    };
     let archive = NamedTempFile::new().map_err(broken)?;
     let mut file = tokio::fs::File::from_std(archive.reopen().map_err(broken)?);
     loop {
@@ -151,6 +185,19 @@ async fn received(what: &str, mut from: ChunkReceiver) -> Result<NamedTempFile, 
     }
     file.flush().await.map_err(broken)?;
     Ok(archive)
+}
+
+async fn kept(bytes: &[u8]) -> Result<NamedTempFile, TargetError> {
+    let file = NamedTempFile::new().map_err(broken)?;
+    tokio::fs::write(file.path(), bytes).await.map_err(broken)?;
+    Ok(file)
+}
+
+fn broken(error: std::io::Error) -> TargetError {
+    TargetError::RestoreFailed {
+        program: "pg_restore".to_owned(),
+        said: format!("its input cannot be kept in a temporary file: {error}"),
+    }
 }
 
 fn failed(what: &str, failure: ChildFailure) -> TargetError {

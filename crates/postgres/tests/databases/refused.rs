@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 
 /// The source's error in preflight, checked to carry no password.
 async fn preflight_error(url: ConnectionUrl) -> SourceError {
-    let error = source_at(url).preflight().await.err().expect("preflight must fail");
+    let error = source_at(url).preflight().await.expect_err("preflight must fail");
     assert!(!all_text(&error).contains(PASSWORD), "a credential in {}", all_text(&error));
     assert!(!error.explanation().next.is_empty() && !error.explanation().next.contains(PASSWORD));
     error

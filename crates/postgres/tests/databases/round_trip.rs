@@ -1,11 +1,16 @@
 use crate::support::*;
-use keepsake_domain::Classified;
+use keepsake_domain::{Classified, ConnectionUrl};
 use keepsake_steps::ports::{SchemaSection, Source, Target};
 
 const NASTY: &str = include_str!("nasty.sql");
 
 async fn copy_everything(source_db: &Database, target_db: &mut Database) {
-    let (source, target) = (source_at(source_db.url()), target_at(target_db.url()));
+    let target_url = target_db.url();
+    copy_everything_to(source_db, target_db, target_url).await;
+}
+
+async fn copy_everything_to(source_db: &Database, target_db: &mut Database, target_url: ConnectionUrl) {
+    let (source, target) = (source_at(source_db.url()), target_at(target_url));
     let held = source.take_snapshot().await.unwrap();
     let shape = source.shape(held.name()).await.unwrap();
     let (content, parts) = content_of(&source, held.name()).await;
@@ -173,4 +178,35 @@ async fn every_supported_server_version_round_trips() {
             }
         }
     }
+}
+
+/// Managed servers give nobody superuser: the restoring role owns the database and may make roles, no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_without_superuser_is_restored_by_its_owner() {
+    let (mut source_db, mut target_db) = (Database::source().await, Database::target().await);
+    let owner = source_db.role("").await;
+    source_db
+        .run(&format!(
+            "CREATE EXTENSION hstore; GRANT CREATE ON SCHEMA public TO {owner}; SET ROLE {owner};
+             CREATE TABLE t (id serial PRIMARY KEY, h hstore, v text CHECK (v <> ''));
+             INSERT INTO t (h, v) SELECT 'a=>1', 'row ' || i FROM generate_series(1, 1000) i;
+             CREATE TABLE of_t (t_id integer REFERENCES t); INSERT INTO of_t VALUES (1), (NULL);
+             ALTER TABLE of_t ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON of_t TO {owner} USING (true);
+             GRANT SELECT ON t TO PUBLIC; SELECT lo_from_bytea(9, 'photo')"
+        ))
+        .await;
+    let restorer = target_db.role("CREATEROLE").await;
+    target_db.run(&format!("ALTER DATABASE {} OWNER TO {restorer}", target_db.name)).await;
+    let target_url = target_db.url_as(&restorer, PASSWORD);
+    copy_everything_to(&source_db, &mut target_db, target_url).await;
+    let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public' AND tableowner = $1";
+    let owned = target_db.client().await.query_one(tables, &[&owner]).await.unwrap();
+    assert_eq!(owned.get::<_, i64>(0), 2);
+    let rights = "SELECT has_table_privilege('public', 't', 'SELECT') AND NOT has_table_privilege('public', 'of_t', 'SELECT')
+                  AND has_schema_privilege($1, 'public', 'CREATE')";
+    let rights = target_db.client().await.query_one(rights, &[&owner]).await.unwrap();
+    assert!(rights.get::<_, bool>(0), "rights were lost or added");
+    let login = "SELECT rolcanlogin FROM pg_roles WHERE rolname = $1";
+    let login = target_db.client().await.query_one(login, &[&owner]).await.unwrap();
+    assert!(!login.get::<_, bool>(0), "a restored role must not let anybody in");
 }
