@@ -94,7 +94,7 @@ pub struct BackupArguments {
     /// What kind of Postgres it is.
     #[arg(long, value_enum, default_value_t = ProviderName::Plain)]
     pub provider: ProviderName,
-    /// Folder of pg_dump [default: newest in /usr/lib/postgresql].
+    /// Folder of pg_dump [default: those in /usr/lib/postgresql, or on PATH].
     #[arg(long, value_name = "FOLDER")]
     pub pg_bin: Option<PathBuf>,
     /// One JSON document on standard output.
@@ -198,7 +198,7 @@ pub struct RestoreArguments {
     /// Store the certificate beside the backup, where list shows it.
     #[arg(long)]
     pub record: bool,
-    /// Folder of pg_restore [default: newest in /usr/lib/postgresql].
+    /// Folder of pg_restore [default: those in /usr/lib/postgresql, or on PATH].
     #[arg(long, value_name = "FOLDER")]
     pub pg_bin: Option<PathBuf>,
     /// One JSON document on standard output.

@@ -3,7 +3,7 @@
 use crate::arguments::{BackupArguments, ProviderName};
 use crate::backup_summary::{BackupSummary, Spent};
 use crate::connection::connection;
-use crate::context::{Context, client_tools};
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::held_snapshot::HeldByUs;
 use crate::keys::{RecoveryRecipient, recipients};
@@ -45,7 +45,11 @@ pub async fn backup(context: &Context, arguments: &BackupArguments) -> Result<()
     }
     let summary = outcome?;
     job.progress.clear();
-    if arguments.json { print_json(&summary) } else { Ok(print(&summary.to_string())) }
+    if arguments.json {
+        return print_json(&summary);
+    }
+    print(&summary.to_string());
+    Ok(())
 }
 
 struct Job {
@@ -73,7 +77,7 @@ impl Job {
         let repository = context.places.repository("--repo", &arguments.repo).await?;
         let copies = open_copies(context, arguments, repository.as_ref()).await?;
         progress.step(&format!("looking at {}", url.place()));
-        let tools = client_tools(arguments.pg_bin.as_deref());
+        let tools = context.client_tools(arguments.pg_bin.as_deref());
         let source: Arc<dyn Source> = Arc::new(PostgresSource::new(url, provider(arguments.provider), tools));
         let facts = source.preflight().await?;
         let backup_id = BackupId(Uuid::now_v7());

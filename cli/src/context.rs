@@ -17,8 +17,21 @@ pub struct Context {
     pub clock: Arc<SystemClock>,
 }
 
-/// Where the client tools are: the folder that was given, or those of Debian's packages.
-#[must_use]
-pub fn client_tools(folder: Option<&Path>) -> PgBin {
-    folder.map_or_else(PgBin::debian, PgBin::new)
+/// Where Debian's packages put each major version's programs.
+const DEBIAN: &str = "/usr/lib/postgresql";
+
+impl Context {
+    /// Where the client tools are: the folder that was given, those of Debian's packages, or the first on `PATH`.
+    #[must_use]
+    pub fn client_tools(&self, folder: Option<&Path>) -> PgBin {
+        if let Some(folder) = folder {
+            return PgBin::new(folder);
+        }
+        let path = self.environment.get("PATH").unwrap_or_default();
+        let on_path = std::env::split_paths(path).find(|folder| folder.join("pg_restore").is_file());
+        match on_path {
+            Some(folder) if !Path::new(DEBIAN).is_dir() => PgBin::new(folder),
+            _ => PgBin::debian(),
+        }
+    }
 }

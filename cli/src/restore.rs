@@ -2,7 +2,7 @@
 
 use crate::arguments::RestoreArguments;
 use crate::connection::connection;
-use crate::context::{Context, client_tools};
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::keys::ReadingKey;
 use crate::measures::peak_memory_bytes;
@@ -60,7 +60,7 @@ async fn planned(context: &Context, arguments: &RestoreArguments) -> Result<(), 
     let backup = find_backup(repository.as_ref(), arguments.backup).await?;
     let place = url.place().to_owned();
     let target: Arc<dyn Target> =
-        Arc::new(PostgresTarget::new(url, client_tools(arguments.pg_bin.as_deref())));
+        Arc::new(PostgresTarget::new(url, context.client_tools(arguments.pg_bin.as_deref())));
     let facts = target.facts(&backup.layout.backup_id.to_string()).await?;
     let measured = certificates(repository.as_ref(), &backup).await?;
     let url = repository.url();
@@ -79,10 +79,11 @@ async fn planned(context: &Context, arguments: &RestoreArguments) -> Result<(), 
 
 fn show_plan(plan: &RestorePlan, arguments: &RestoreArguments) -> Result<(), Failure> {
     match (arguments.json, arguments.plan) {
-        (true, true) => print_json(plan),
-        (true, false) => Ok(note(&plan.to_string())),
-        (false, _) => Ok(print(&plan.to_string())),
+        (true, true) => return print_json(plan),
+        (true, false) => note(&plan.to_string()),
+        (false, _) => print(&plan.to_string()),
     }
+    Ok(())
 }
 
 struct Proof<'a> {

@@ -1,0 +1,153 @@
+//! Databases of the test servers, looked at with psql and pg_dump: another eye than the program's own.
+
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use uuid::Uuid;
+
+/// A login of this test run, the same on all servers. Its password is like nothing else in any output.
+#[derive(Clone)]
+pub struct Login {
+    pub role: String,
+    pub password: String,
+}
+
+/// One server.
+#[derive(Clone, Copy)]
+pub enum Server {
+    Source,
+    Target,
+}
+
+impl Server {
+    fn superuser(self) -> String {
+        let variable = match self {
+            Self::Source => "KEEPSAKE_TEST_SOURCE_URL",
+            Self::Target => "KEEPSAKE_TEST_TARGET_URL",
+        };
+        std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run cargo x test"))
+    }
+
+    /// Made once per server and test run; a superuser, as the sample's owner is.
+    pub fn login(self) -> &'static Login {
+        static LOGIN: OnceLock<Login> = OnceLock::new();
+        static ON_SOURCE: OnceLock<()> = OnceLock::new();
+        static ON_TARGET: OnceLock<()> = OnceLock::new();
+        let login = LOGIN.get_or_init(|| {
+            let id = Uuid::now_v7().simple();
+            Login { role: format!("keepsake_cli_{id}"), password: format!("pässw%2F@rd-{id}") }
+        });
+        let made = match self {
+            Self::Source => &ON_SOURCE,
+            Self::Target => &ON_TARGET,
+        };
+        made.get_or_init(|| {
+            let Login { role, password } = login;
+            psql(&self.superuser(), &format!("CREATE ROLE {role} SUPERUSER LOGIN PASSWORD '{password}'"));
+        });
+        login
+    }
+}
+
+/// A database of its own, dropped at the end.
+pub struct Database {
+    server: Server,
+    pub name: String,
+}
+
+impl Database {
+    pub fn empty(server: Server) -> Self {
+        let name = format!("cli_{}", Uuid::now_v7().simple());
+        let role = &server.login().role;
+        psql(&server.superuser(), &format!("CREATE DATABASE {name} OWNER {role} TEMPLATE template0"));
+        Self { server, name }
+    }
+
+    pub fn filled() -> Self {
+        let database = Self::empty(Server::Source);
+        database.sql(include_str!("schema.sql"));
+        database
+    }
+
+    /// With the login's password.
+    pub fn url(&self) -> String {
+        let login = self.server.login();
+        let password: String = login.password.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        self.url_as(&format!("{}:{password}", login.role))
+    }
+
+    /// With these credentials.
+    pub fn url_as(&self, user: &str) -> String {
+        let superuser = self.server.superuser();
+        let (scheme, rest) = superuser.split_once("://").unwrap();
+        let (authority, path) = rest.split_once('/').unwrap();
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        let options = path.split_once('?').map_or(String::new(), |(_, options)| format!("?{options}"));
+        format!("{scheme}://{user}@{host}/{}{options}", self.name)
+    }
+
+    pub fn sql(&self, statements: &str) -> String {
+        psql(&self.url(), statements)
+    }
+
+    /// Everything that can be compared: rows by count and hash of their text, sequences, large objects, schema.
+    pub fn content(&self) -> Vec<String> {
+        let tables = self.sql(
+            "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE c.relkind IN ('r', 'm') AND c.relispopulated AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+             ORDER BY 1",
+        );
+        let mut content: Vec<String> = tables
+            .lines()
+            .map(|table| {
+                let hash = format!(
+                    "SELECT count(*), md5(string_agg(md5(t::text), '' ORDER BY md5(t::text))) FROM ONLY {table} t"
+                );
+                format!("{table}: {}", self.sql(&hash))
+            })
+            .collect();
+        content.push(self.sql("SELECT schemaname, sequencename, last_value FROM pg_sequences ORDER BY 1, 2"));
+        content.push(self.sql("SELECT oid, md5(lo_get(oid)) FROM pg_largeobject_metadata ORDER BY 1"));
+        content.push(self.schema());
+        content
+    }
+
+    fn schema(&self) -> String {
+        let url = self.url();
+        let arguments = ["--schema-only", "--no-tablespaces", "--dbname", &url];
+        let output = Command::new("pg_dump").args(arguments).output().expect("pg_dump is installed");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        // Newer versions write a random word there.
+        text.lines().filter(|line| !line.starts_with('\\')).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Sessions of our login in this database.
+    pub fn sessions(&self) -> u64 {
+        let count = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{}'", self.name);
+        psql(&self.server.superuser(), &count).parse().unwrap()
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
+        let outcome = psql_command(&self.server.superuser(), &drop).output();
+        if !outcome.is_ok_and(|output| output.status.success()) {
+            eprintln!("database {} is left behind", self.name);
+        }
+    }
+}
+
+fn psql_command(url: &str, statements: &str) -> Command {
+    let mut command = Command::new("psql");
+    command.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]);
+    command.args(["--dbname", url, "--command", statements]).stdin(Stdio::null());
+    command.env("PGOPTIONS", "-c client_min_messages=warning");
+    command
+}
+
+fn psql(url: &str, statements: &str) -> String {
+    let output = psql_command(url, statements).output().expect("psql is installed");
+    assert!(output.status.success(), "{statements}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+}

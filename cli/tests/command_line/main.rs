@@ -1,0 +1,12 @@
+//! The real program against real servers.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "tests")]
+
+mod bench;
+mod by_hand;
+mod damage;
+mod database;
+mod interruption;
+mod program;
+mod refusals;
+mod round_trip;
+mod usage;
