@@ -1,8 +1,8 @@
 //! Begin: lease the policy, look at the source, draw the backup's key pair, open the catalog row.
 
 use crate::ports::{
-    Clock, Execution, Executions, KeyHolder, Leases, NewExecution, Policies, Policy, Repository,
-    RepositoryError, Source, SourceFacts,
+    CatalogError, Clock, Execution, Executions, KeyHolder, Leases, NewExecution, Policies, Policy,
+    Repository, RepositoryError, Source, SourceFacts,
 };
 use crate::{Run, StepError};
 use bytes::Bytes;
@@ -59,7 +59,8 @@ pub async fn read_policy(policies: &dyn Policies, name: &str) -> Result<Policy, 
 /// A second call for the same execution returns the same backup id and token.
 ///
 /// # Errors
-/// [`crate::ports::CatalogError::Held`] while another run of the policy is not over.
+/// [`CatalogError::Held`] while another run of the policy is not over; [`CatalogError::Fenced`] for an execution
+/// that has ended.
 pub async fn open_run(
     catalog: &BeginCatalog<'_>,
     policy: &Policy,
@@ -77,7 +78,13 @@ pub async fn open_run(
         backup_location: policy.primary.repository.clone(),
         started_at: catalog.clock.now(),
     };
-    Ok(catalog.executions.open(&new).await?)
+    let execution = catalog.executions.open(&new).await?;
+    if execution.fencing_token == lease.token {
+        return Ok(execution);
+    }
+    // The row is of an earlier lease, which its run gave back: that run is over, and the new lease would block others.
+    catalog.leases.release(&name, &request.execution_id, lease.token).await?;
+    Err(CatalogError::Fenced { name, token: execution.fencing_token }.into())
 }
 
 /// Checks the source and writes the backup's wrapped key: the last moment at which the private half exists here.

@@ -30,7 +30,8 @@ pub use hold_snapshot::{GRACE, Holder, Lane, hold_snapshot, release_snapshot};
 pub use list_backups::{StandingBackup, find_backup, manifest_keys, read_backup};
 pub use open_backup::{newest_keys, open_backup, open_backup_with_recovery_key};
 pub use record_outcome::{
-    CleanUp, completion_notice, failure_notice, record_completion, record_failure, send_alert,
+    CleanUp, completion_notice, failure_notice, record_completion, record_failure, release_unopened,
+    send_alert,
 };
 pub use replicate_backup::{Replication, VerifiedCopy, copy_backup, replicate_backup};
 pub use restore_backup::{PartLoaded, Restore, finish_target, parts_of, prepare_target, restore_parts};

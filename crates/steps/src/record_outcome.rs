@@ -1,8 +1,8 @@
 //! Record and Alert: how a run ended, in the catalog and to people.
 
 use crate::ports::{
-    AlertLog, Clock, CompletedBackup, Execution, Executions, FailureRecord, Holds, Instances, Leases,
-    Notices, Repository, Tests,
+    AlertLog, CatalogError, Clock, CompletedBackup, Execution, Executions, FailureRecord, Holds, Instances,
+    Leases, Notices, Repository, Tests,
 };
 use crate::seal_backup::SealedBackup;
 use crate::test_instance::drop_instance_patiently;
@@ -93,6 +93,25 @@ pub async fn record_failure(
     failed?;
     given_back?;
     Ok(Some(execution))
+}
+
+/// Gives back the lease of a run that ended before its row was opened: [`record_failure`] finds nothing of it then.
+/// A second call is success, and another run's lease stays.
+///
+/// # Errors
+/// When the catalog does not answer; the policy then is blocked until the lease runs out.
+pub async fn release_unopened(
+    leases: &dyn Leases,
+    policy: &str,
+    execution_id: &str,
+) -> Result<(), StepError> {
+    let name = Run::lease_name(policy);
+    // Its token was lost with the run; the same holder is told it again.
+    match leases.acquire(&name, execution_id, crate::LEASE_TTL).await {
+        Ok(lease) => Ok(leases.release(&name, execution_id, lease.token).await?),
+        Err(CatalogError::Held { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The notice of a run that completed.

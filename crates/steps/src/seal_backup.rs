@@ -1,7 +1,7 @@
 //! Seal: check every object, then write the manifest, last and conditionally. Only then does the backup exist.
 
 use crate::list_backups::{manifest_keys, sha256_hex};
-use crate::ports::{Clock, Executions, Leases, Repository, RepositoryError};
+use crate::ports::{Clock, Executions, Lease, Leases, Repository, RepositoryError};
 use crate::streams::check_stored;
 use crate::{DumpPlan, Run, StepError, Work};
 use bytes::Bytes;
@@ -141,14 +141,15 @@ fn incomplete(what: impl Into<String>) -> StepError {
     )
 }
 
-/// Acquiring again as the same holder returns the same token; anything else means that we were replaced.
+/// Prolongs our lease, and never takes a new one: a run that wakes up after it was replaced must not block the next.
 async fn still_ours(sealing: &Sealing<'_>, run: &Run) -> Result<(), StepError> {
-    let name = Run::lease_name(&run.policy);
-    let lease = sealing.leases.acquire(&name, &run.execution_id, crate::LEASE_TTL).await?;
-    if lease.token == run.fencing_token {
-        return Ok(());
-    }
-    Err(crate::ports::CatalogError::Fenced { name, token: run.fencing_token }.into())
+    let lease = Lease {
+        name: Run::lease_name(&run.policy),
+        holder: run.execution_id.clone(),
+        token: run.fencing_token,
+        expires_at: sealing.clock.now(),
+    };
+    Ok(sealing.leases.renew(&lease, crate::LEASE_TTL).await?)
 }
 
 /// One receipt for each planned part, and the receipt's part is the planned one.

@@ -42,11 +42,16 @@ where
     let sealer = tokio::task::spawn_blocking(move || seal(raw, &stored_sender, &recipient, level, content));
     let (produced, uploaded, sealed) =
         tokio::join!(produce(raw_sender), repository.upload(key, stored), sealer);
-    // The first stage that failed is the cause; the others only saw a cut stream.
-    produced?;
     let sealed = sealed.map_err(|_| StepError::WorkerDied { what: format!("sealing \"{key}\"") });
+    // The first stage that failed is the cause; the others only saw a cut stream. A sealer whose receiver went away
+    // says that it was the upload, also when the producer noticed it too.
+    let uploaded = match (&sealed, uploaded) {
+        (Ok(Err(SealFailure::ReceiverGone)), Err(upload)) => return Err(upload.into()),
+        (_, uploaded) => uploaded,
+    };
+    produced?;
     let info = match (sealed, uploaded) {
-        (Ok(Ok(_)) | Ok(Err(SealFailure::ReceiverGone)), Err(upload)) => return Err(upload.into()),
+        (Ok(Ok(_)), Err(upload)) => return Err(upload.into()),
         (Ok(Ok(sealed)), Ok(info)) => (sealed, info),
         (Ok(Err(failure)), _) => return Err(failure.into_step(key)),
         (Err(died), _) => return Err(died),

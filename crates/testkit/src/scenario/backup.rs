@@ -2,12 +2,12 @@
 
 use super::Scenario;
 use super::machine::{Failed, Living};
-use keepsake_domain::FailureClass;
+use keepsake_domain::{Batch, FailureClass};
 use keepsake_steps::{
     BeginCatalog, BeginRequest, CleanUp, Holder, Lane, Replication, Run, SealedBackup, Sealing, StepError,
     completion_notice, dump, failure_notice, find_backup, hold_snapshot, open_run, prepare_run, read_policy,
-    record_completion, record_failure, release_snapshot, replicate_backup, seal_backup, send_alert,
-    upload_parts,
+    record_completion, record_failure, release_snapshot, release_unopened, replicate_backup, seal_backup,
+    send_alert, upload_parts,
 };
 use std::sync::Arc;
 
@@ -120,9 +120,7 @@ impl Scenario {
 
     async fn dump_and_upload(self: &Arc<Self>, run: &Run) -> Result<(), Failed> {
         self.dump(run).await?;
-        let batches = self.work_of(run).batches().await;
-        let batches = batches.map_err(|error| Failed::of("EncryptUpload", &error))?.unwrap_or_default();
-        for batch in batches {
+        for batch in self.batches(run).await? {
             self.task("EncryptUpload", |it| {
                 let (run, batch) = (run.clone(), batch.clone());
                 async move { upload_parts(&it.dumper(&run), &run, &batch.parts, &|_| {}).await }
@@ -130,6 +128,15 @@ impl Scenario {
             .await?;
         }
         Ok(())
+    }
+
+    /// What a Distributed Map reads before its first child.
+    pub(super) async fn batches(self: &Arc<Self>, run: &Run) -> Result<Vec<Batch>, Failed> {
+        self.task("ReadBatches", |it| {
+            let run = run.clone();
+            async move { Ok(it.work_of(&run).batches().await?.unwrap_or_default()) }
+        })
+        .await
     }
 
     /// State `Dump`.
@@ -229,7 +236,11 @@ impl Scenario {
                     repository: it.faulty_primary.as_ref(),
                     clock: it.clock.as_ref(),
                 };
-                record_failure(&clean_up, &id, &failure).await
+                let recorded = record_failure(&clean_up, &id, &failure).await?;
+                if recorded.is_none() {
+                    release_unopened(it.catalog.as_ref(), "nightly", &id).await?;
+                }
+                Ok(recorded)
             }
         });
         let execution = record.await.unwrap_or_default();

@@ -54,8 +54,8 @@ impl Scenario {
         for layout in manifest_keys(repository.as_ref(), "").await? {
             let backup = read_backup(repository.as_ref(), layout).await?;
             let (url, id) = (repository.url(), backup.layout.backup_id);
-            let identity = open_backup(repository.as_ref(), &backup, &[&self.key_holder]).await?;
-            let damages = verify_archive(repository.as_ref(), &backup, Depth::Rows(&identity)).await?;
+            // The restore below opens every object and counts its rows.
+            let damages = verify_archive(repository.as_ref(), &backup, Depth::Objects).await?;
             wrong.extend(damages.into_iter().map(|damage| format!("{url}: {damage:?}")));
             let target = self.restored(repository, backup.clone()).await?;
             let seen = self.source.seen_by(&backup.manifest.snapshot);
@@ -134,11 +134,15 @@ async fn plaintext(repository: &MemoryRepository) -> Vec<String> {
     let mut wrong = Vec::new();
     for object in repository.list("").await.expect("the twin answers") {
         let bytes = repository.get(&object.key, u64::MAX).await.expect("the twin answers");
-        for secret in [MARKER, "AGE-SECRET-KEY-1"] {
-            if bytes.windows(secret.len()).any(|window| window == secret.as_bytes()) {
-                wrong.push(format!("{} holds {secret}", object.key));
-            }
-        }
+        let text = String::from_utf8_lossy(&bytes);
+        let marker = text.contains(MARKER).then_some("a row");
+        let key = text.split("AGE-SECRET-KEY-1").skip(1).any(is_key).then_some("an opened key");
+        wrong.extend([marker, key].into_iter().flatten().map(|what| format!("{} holds {what}", object.key)));
     }
     wrong
+}
+
+/// Whether a key's 58 characters follow; the README names only their beginning.
+fn is_key(rest: &str) -> bool {
+    rest.len() >= 58 && rest.bytes().take(58).all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
 }

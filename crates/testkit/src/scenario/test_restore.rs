@@ -31,8 +31,7 @@ impl Scenario {
     async fn prove(self: &Arc<Self>, run: &Run) -> Result<(), Failed> {
         self.provision(run).await?;
         self.phase("RestorePrepare", run, |restore| async move { prepare_target(&restore).await }).await?;
-        let batches = self.work_of(run).batches().await;
-        for batch in batches.map_err(|error| Failed::of("RestoreRows", &error))?.unwrap_or_default() {
+        for batch in self.batches(run).await? {
             self.restore_batch(run, batch).await?;
         }
         self.phase("RestoreFinish", run, |restore| async move { finish_target(&restore).await }).await?;
