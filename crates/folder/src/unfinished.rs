@@ -45,7 +45,7 @@ impl Unfinished {
             match create_locked(&path) {
                 Ok(Some(file)) => return Ok(Self { root: root.to_owned(), path, file, is_placed: false }),
                 Ok(None) => {}
-                Err(error) if error.kind() == ErrorKind::NotFound && root.is_dir() => last = Some(error),
+                Err(error) if is_lost_race(&error) && root.is_dir() => last = Some(error),
                 Err(error) => return Err(error),
             }
         }
@@ -99,6 +99,12 @@ fn lacks_links(error: &io::Error) -> bool {
     /// Linux's number for an operation that is not permitted, which file systems without links answer.
     const EPERM: i32 = 1;
     error.kind() == ErrorKind::Unsupported || error.raw_os_error() == Some(EPERM)
+}
+
+/// A folder went away under us: before the file was made, or between making the folder and looking at it again, which
+/// `create_dir_all` reports as if something else had its name.
+fn is_lost_race(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists)
 }
 
 /// `None` when a sweep was faster and took the new file for one that a dead process left.
@@ -239,5 +245,23 @@ mod tests {
             }
         });
         assert_eq!(files_below(root.path()).expect("list").len(), 400);
+    }
+
+    #[test]
+    fn a_folder_that_goes_away_between_making_it_and_looking_at_it_is_made_again() {
+        let root = tempfile::tempdir().expect("folder");
+        std::thread::scope(|scope| {
+            for writer in 0..8 {
+                let root = root.path();
+                scope.spawn(move || {
+                    for number in 0..5_000 {
+                        // Dropped at once: its folders are removed while others make them.
+                        drop(
+                            Unfinished::create(root, &format!("deep/er/{writer}-{number}")).expect("create"),
+                        );
+                    }
+                });
+            }
+        });
     }
 }
