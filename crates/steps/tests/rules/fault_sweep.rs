@@ -95,6 +95,12 @@ async fn an_upload_that_is_killed_anywhere_goes_on_behind_its_receipts() {
         for (key, receipt) in &before {
             assert_eq!(receipts(&scenario).await.get(key), Some(receipt), "a receipt was replaced");
         }
+        let operations = scenario.faults[0].operations();
+        for key in before.keys() {
+            let number = &key[key.len() - "000001.json".len()..key.len() - ".json".len()];
+            let sent = |act: &&String| act.starts_with("upload") && act.contains(&format!("/data/{number}."));
+            assert_eq!(operations.iter().filter(sent).count(), 1, "part {number} was read again");
+        }
         release_snapshot(scenario.catalog.as_ref(), run.execution_row).await.unwrap();
         for lane in lanes {
             lane.await.unwrap().unwrap();

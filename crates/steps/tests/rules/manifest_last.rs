@@ -59,12 +59,12 @@ async fn a_lost_network_never_leaves_what_looks_like_a_backup_and_is_none() {
     let operations = scenario.faults[0].operations();
     let written =
         operations.iter().position(|act| act.ends_with("manifest.json") && act.starts_with("put_new"));
-    for from in 0..operations.len() {
+    for (from, operation) in operations.iter().enumerate() {
         let scenario =
             Scenario::new(Setting { primary: Faults::new().refuse_from(from), ..Setting::default() });
         let ended = scenario.run("run-1").await;
-        assert!(ended.is_err(), "without the repository from operation {from}: {}", operations[from]);
-        assert_eq!(scenario.check().await, ALL_IS_WELL, "from operation {from}: {}", operations[from]);
+        assert!(ended.is_err(), "without the repository from operation {from}: {}", operation);
+        assert_eq!(scenario.check().await, ALL_IS_WELL, "from operation {from}: {}", operation);
         if from <= written.unwrap() {
             assert_eq!(manifests(scenario.primary.as_ref()).await.len(), 0, "from operation {from}");
         }

@@ -47,7 +47,7 @@ async fn a_notice_that_could_not_be_handed_over_is_an_error_and_is_sent_by_the_n
     }
     assert!(send().await.unwrap());
     assert!(!send().await.unwrap(), "once per run and kind");
-    assert_eq!(topic.topic.published(), [notice.clone()]);
+    assert_eq!(topic.topic.published(), std::slice::from_ref(&notice));
     let other_run = Notice { execution_id: "run-2".to_owned(), ..notice.clone() };
     let other_kind = Notice { kind: NoticeKind::BackupCompleted, ..notice.clone() };
     for other in [other_run, other_kind] {

@@ -19,7 +19,7 @@ async fn an_instance_of_our_name_that_is_not_ours_is_never_deleted_and_never_use
     assert_eq!((failed.state, failed.class), ("ProvisionInstance", FailureClass::Permanent));
     drop_instance(scenario.instances.as_ref(), run.backup_id).await.unwrap_err();
     scenario.fail("run-1", &failed).await;
-    assert_eq!(scenario.instances.names(), [theirs.clone()]);
+    assert_eq!(scenario.instances.names(), std::slice::from_ref(&theirs));
     assert_eq!(scenario.target(&theirs).database().tables, []);
     assert_eq!(scenario.catalog.leases(), [], "the failure path ends all the same");
 }
