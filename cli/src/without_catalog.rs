@@ -5,7 +5,7 @@
 
 use async_trait::async_trait;
 use keepsake_archive::Manifest;
-use keepsake_domain::{ExecutionRowId, FencingToken, Timestamp};
+use keepsake_domain::{ExecutionRowId, FencingToken, Lineage, Timestamp};
 use keepsake_steps::ports::{
     CatalogError, Clock, CompletedBackup, Execution, Executions, FailureRecord, Holds, Lease, Leases,
     LiveHold, NewExecution,
@@ -129,6 +129,10 @@ pub struct NoExecutions;
 impl Executions for NoExecutions {
     async fn open(&self, new: &NewExecution) -> Result<Execution, CatalogError> {
         Err(CatalogError::NotFound { what: format!("execution {}", new.execution_id) })
+    }
+
+    async fn note_lineage(&self, _execution: ExecutionRowId, _lineage: &Lineage) -> Result<(), CatalogError> {
+        Ok(())
     }
 
     async fn find(&self, _execution_id: &str) -> Result<Option<Execution>, CatalogError> {

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use keepsake_aws::{
     Clients, KmsKeyHolder, RdsInstances, RdsSettings, S3Repository, SecretsManagerSecrets, SnsNotices,
 };
-use keepsake_domain::Timestamp;
+use keepsake_domain::{BackupId, Timestamp};
 use keepsake_postgres::catalog::PostgresCatalog;
 use keepsake_postgres::{PgBin, PostgresSource, PostgresTarget};
 use keepsake_steps::ports::{Clock, Provider, Repository, Secrets};
@@ -85,8 +85,12 @@ impl App {
     }
 
     pub(crate) async fn work(&self, run: &Run) -> Result<Work, FunctionError> {
+        self.work_of(run.backup_id).await
+    }
+
+    pub(crate) async fn work_of(&self, backup_id: BackupId) -> Result<Work, FunctionError> {
         let url = format!("s3://{}", self.settings.work_bucket()?);
-        Ok(Work::new(self.repository(&url).await?, run.backup_id))
+        Ok(Work::new(self.repository(&url).await?, backup_id))
     }
 
     /// The source behind a secret.

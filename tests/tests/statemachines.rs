@@ -17,6 +17,9 @@ const RETRIED: [&str; 5] = [
     "Lambda.AWSLambdaException",
     "Lambda.SdkClientException",
     "Lambda.TooManyRequestsException",
+    // A process that died: every step may run twice, so it is repeated.
+    "Lambda.Unknown",
+    "Runtime.ExitError",
 ];
 
 fn each_task(check: impl Fn(&Machine, &State<'_>)) {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::setup;
+use crate::{functions, setup};
 use keeper::Keeper;
 
 /// The region of the local cloud's clients, and the other region that archives are copied to.
@@ -160,10 +160,7 @@ impl LocalCloud {
 
     fn start_rds_double(&mut self, data_dir: &Path) -> Result<()> {
         let port = port_of(&self.describe["rds_endpoint_url"])?;
-        let Some(program) = build_rds_double()? else {
-            println!("local cloud: the RDS double is not built yet, so RDS does not answer");
-            return Ok(());
-        };
+        let program = functions::target_folder(&setup::root()).join("debug/rds-double");
         let mut command = Command::new(program);
         command.envs(describe::environment(&self.describe));
         command.args(["--listen", &format!("127.0.0.1:{port}"), "--pg-bin", setup::POSTGRES_BIN]);
@@ -191,6 +188,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         return keeper::stop_detached(&setup::local().join("run"));
     }
     setup::ensure()?;
+    functions::build_workspace(&setup::root(), "--bins")?;
     println!("local cloud: starting");
     let cloud = LocalCloud::start(Parts::All)?;
     let end_it = if arguments.iter().any(|argument| argument == "--detach") {
@@ -206,18 +204,6 @@ pub fn run(arguments: &[String]) -> Result<()> {
     loop {
         std::thread::park();
     }
-}
-
-fn build_rds_double() -> Result<Option<PathBuf>> {
-    let root = setup::root();
-    let source = root.join("crates/testkit/src/bin");
-    if !source.join("rds-double.rs").exists() && !source.join("rds-double").exists() {
-        return Ok(None);
-    }
-    let build = ["build", "--quiet", "--package", "keepsake-testkit", "--bin", "rds-double"];
-    setup::run_quietly(Command::new(env!("CARGO")).args(build).current_dir(&root))?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    Ok(Some(target.join("debug/rds-double")))
 }
 
 /// A port that was free a moment ago.

@@ -5,7 +5,7 @@ mod report;
 use crate::cloud::{LocalCloud, Parts};
 use crate::deployment::{Deployment, aws};
 use crate::subscriber::Subscriber;
-use crate::{deployment, execution, sample, say, setup};
+use crate::{deployment, execution, functions, sample, say, setup};
 use anyhow::{Context, Result, bail};
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ struct Options {
 pub fn run(arguments: &[String]) -> Result<()> {
     let options = options(arguments)?;
     setup::ensure()?;
+    functions::build_workspace(&setup::root(), "--bins")?;
     say("starting the local cloud");
     let cloud = LocalCloud::start(Parts::All)?;
     let outcome = show(&cloud, &options);

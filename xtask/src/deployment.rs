@@ -32,11 +32,9 @@ pub struct Deployment {
 }
 
 impl Deployment {
-    /// Deploys everything.
+    /// Deploys everything. The workspace must be built: [`functions::build_workspace`].
     pub fn deploy(cloud: &LocalCloud, subscriber_url: &str) -> Result<Self> {
-        let root = setup::root();
-        functions::build(&root, false)?;
-        let keepsake = build_keepsake(&root)?;
+        let keepsake = functions::target_folder(&setup::root()).join("debug/keepsake");
         say("creating the catalog");
         let catalog = cloud.postgres_url("catalog")?.to_owned();
         run_keepsake(cloud, &keepsake, &catalog, &["catalog", "migrate"])?;
@@ -153,17 +151,6 @@ impl Deployment {
             }],
         }))
     }
-}
-
-/// Builds the `keepsake` command and answers where it is.
-pub fn build_keepsake(root: &Path) -> Result<PathBuf> {
-    say("building the keepsake command");
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--package", "keepsake", "--locked"]).current_dir(root);
-    if !cargo.status().context("cannot start cargo")?.success() {
-        bail!("keepsake does not build; cargo's words are above");
-    }
-    Ok(functions::target_folder(root).join("debug/keepsake"))
 }
 
 /// Runs the `keepsake` command against the cloud; the catalog's URL goes through the environment.

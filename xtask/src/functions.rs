@@ -32,17 +32,37 @@ pub fn run(root: &Path, arguments: &[String]) -> Result<()> {
 }
 
 /// Builds all functions and lays `target/lambda/<name>/bootstrap`. Returns `target/lambda`.
-pub fn build(root: &Path, release: bool) -> Result<PathBuf> {
+fn build(root: &Path, release: bool) -> Result<PathBuf> {
     say("building the functions");
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--package", "keepsake-functions", "--bins", "--locked"]).current_dir(root);
+    let mut arguments = vec!["--package", "keepsake-functions", "--bins"];
     if release {
-        cargo.arg("--release");
+        arguments.push("--release");
     }
-    let built = cargo.status().context("cannot start cargo")?;
-    if !built.success() {
-        bail!("the functions do not build; cargo's words are above");
+    cargo_build(root, &arguments)?;
+    lay_all(root, release)
+}
+
+/// Builds every program of the workspace at once. One call: with a package at a time, Cargo would build much of the
+/// tree again for each one's features.
+///
+/// # Errors
+/// Something does not build; Cargo has said what.
+pub fn build_workspace(root: &Path, targets: &str) -> Result<PathBuf> {
+    say("building the workspace; from nothing this takes some minutes");
+    cargo_build(root, &["--workspace", targets])?;
+    lay_all(root, false)
+}
+
+fn cargo_build(root: &Path, arguments: &[&str]) -> Result<()> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--locked"]).args(arguments).current_dir(root);
+    if !cargo.status().context("cannot start cargo")?.success() {
+        bail!("the workspace does not build; cargo's words are above");
     }
+    Ok(())
+}
+
+fn lay_all(root: &Path, release: bool) -> Result<PathBuf> {
     let profile = if release { "release" } else { "debug" };
     let target = target_folder(root);
     let folder = target.join("lambda");

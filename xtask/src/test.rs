@@ -3,15 +3,15 @@
 use crate::cloud::{LocalCloud, Parts};
 use crate::deployment::Deployment;
 use crate::subscriber::Subscriber;
-use crate::{asl_cases, say, setup};
+use crate::{asl_cases, functions, say, setup};
 use anyhow::{Context, Result, bail};
 use std::process::Command;
 
 /// Runs `cargo x test [arguments for cargo test]`.
 pub fn run(arguments: &[String]) -> Result<()> {
     setup::ensure()?;
-    say("building the tests");
-    cargo_test(Command::new(env!("CARGO")), &["--no-run".to_owned()])?;
+    // All targets, as `cargo test` builds them: programs and tests then share every crate.
+    functions::build_workspace(&setup::root(), "--all-targets")?;
     say("starting the local cloud");
     let cloud = LocalCloud::start(Parts::AllMajors)?;
     let outcome = run_in(&cloud, arguments);

@@ -92,6 +92,7 @@ pub async fn open_run(
 /// # Errors
 /// [`StepError::Source`] with everything that would make the backup fail or be silently partial.
 pub async fn prepare_run(
+    executions: &dyn Executions,
     policy: &Policy,
     execution: &Execution,
     source: &dyn Source,
@@ -110,6 +111,8 @@ pub async fn prepare_run(
         )
     })?;
     let recipients = recovery_recipients(&policy.recovery_recipients)?;
+    // Before the first object is written, so that whoever cleans up behind this run knows where.
+    executions.note_lineage(execution.id, &layout.lineage).await?;
     let recipient = write_key(repository, key_holder, &layout, &recipients, clock).await?;
     Ok(run(policy, execution, facts, recipient, clock))
 }

@@ -57,10 +57,7 @@ pub async fn open_backup_with_recovery_key(
 ///
 /// # Errors
 /// [`FailureClass::Integrity`] when there is none, or it is damaged.
-pub async fn newest_keys(
-    repository: &dyn Repository,
-    backup: &StandingBackup,
-) -> Result<KeyFile, StepError> {
+pub async fn newest_keys(repository: &dyn Repository, backup: &StandingBackup) -> Result<KeyFile, StepError> {
     let prefix = format!("{}keys/", backup.layout.root());
     // Generations are zero-padded, so the last key is the newest.
     let newest = repository.list(&prefix).await?.pop().ok_or_else(|| {

@@ -7,6 +7,7 @@ use crate::ports::{
 use crate::seal_backup::SealedBackup;
 use crate::test_instance::drop_instance_patiently;
 use crate::{Run, StepError};
+use keepsake_archive::ArchiveLayout;
 use keepsake_domain::{Explanation, FailureClass, Notice, NoticeKind, Severity, Verdict};
 use std::time::Duration;
 
@@ -83,7 +84,7 @@ pub async fn record_failure(
     let released = clean_up.holds.release_all(execution.id).await.map_err(StepError::from);
     let dropped =
         drop_instance_patiently(clean_up.instances, execution.backup_id, clean_up.clock, DROP_PATIENCE).await;
-    let swept = clean_up.repository.sweep_unfinished(&format!("{}/", execution.source)).await;
+    let swept = sweep(clean_up.repository, &execution).await;
     let failed = clean_up.executions.fail(execution.id, failure).await;
     let name = Run::lease_name(&execution.policy);
     let given_back = clean_up.leases.release(&name, &execution.execution_id, execution.fencing_token).await;
@@ -93,6 +94,15 @@ pub async fn record_failure(
     failed?;
     given_back?;
     Ok(Some(execution))
+}
+
+/// Ends this backup's unfinished uploads, and no other run's: a store cannot tell one that is still under way.
+async fn sweep(repository: &dyn Repository, execution: &Execution) -> Result<u32, StepError> {
+    let Some(lineage) = execution.lineage.clone() else { return Ok(0) };
+    match ArchiveLayout::new(&execution.source, lineage, execution.backup_id) {
+        Ok(layout) => Ok(repository.sweep_unfinished(&layout.root()).await?),
+        Err(_) => Ok(0),
+    }
 }
 
 /// Gives back the lease of a run that ended before its row was opened: [`record_failure`] finds nothing of it then.

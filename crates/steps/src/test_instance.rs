@@ -2,7 +2,7 @@
 
 use crate::ports::{Clock, Instance, InstanceSpec, InstanceStatus, Instances, InstancesError};
 use crate::{Run, StepError};
-use keepsake_domain::{BackupId, FailureClass, InstanceName};
+use keepsake_domain::{BackupId, Classified, FailureClass, InstanceName};
 use std::time::Duration;
 
 /// RDS gives PostgreSQL on general purpose storage at least 20 GiB.
@@ -132,7 +132,8 @@ pub async fn drop_instance_patiently(
     let tries = (patience.as_secs() / pause.as_secs()).max(1);
     let mut last = drop_instance(instances, backup_id).await;
     for _ in 1..tries {
-        if last.is_ok() {
+        // Anything but "not now" will be refused again.
+        if !matches!(&last, Err(error) if error.class() == FailureClass::Transient) {
             break;
         }
         clock.sleep(pause).await;

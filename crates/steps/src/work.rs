@@ -4,10 +4,12 @@
 //! first one wrote and goes on from there. The archive needs none of it.
 
 use crate::StepError;
-use crate::ports::{ObjectInfo, Repository, RepositoryError};
+use crate::ports::{FailureRecord, ObjectInfo, Repository, RepositoryError};
 use bytes::Bytes;
 use keepsake_archive::{Blobs, Part, StoredObject};
-use keepsake_domain::{BackupId, Batch, Lsn, PartPlan, SequenceValue, Timestamp, TransactionSnapshot};
+use keepsake_domain::{
+    BackupId, Batch, FailureClass, Lsn, PartPlan, SequenceValue, Timestamp, TransactionSnapshot,
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -141,7 +143,9 @@ impl Work {
         let mut spans: BTreeMap<String, (Timestamp, Timestamp)> = BTreeMap::new();
         for object in self.store.list(&prefix).await? {
             let Some((phase, _)) = object.key[prefix.len()..].split_once('/') else { continue };
-            let Some((began, ended)) = self.read::<(Timestamp, Timestamp)>(&object.key).await? else { continue };
+            let Some((began, ended)) = self.read::<(Timestamp, Timestamp)>(&object.key).await? else {
+                continue;
+            };
             let span = spans.entry(phase.to_owned()).or_insert((began, ended));
             *span = (span.0.min(began), span.1.max(ended));
         }
@@ -149,6 +153,35 @@ impl Work {
             u64::try_from(ended.duration_since(began).as_millis()).unwrap_or_default()
         };
         Ok(spans.into_iter().map(|(phase, span)| (phase, length(span))).collect())
+    }
+
+    /// Leaves word of a batch's failure: a Distributed Map reports only that too many of its children failed.
+    /// The first word of a batch stands.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn put_batch_failure(&self, batch: u32, failure: &FailureRecord) -> Result<(), StepError> {
+        let state = failure.state.as_deref().unwrap_or("Batch");
+        let key = format!("{}failures/{state}-{batch:06}.json", self.root);
+        self.put_once(&key, failure).await.map(|_| ())
+    }
+
+    /// The gravest of the batches' failures, the earliest of equals; `None` when no batch left word.
+    ///
+    /// # Errors
+    /// When the store does not answer or an object is damaged.
+    pub async fn batch_failure(&self) -> Result<Option<FailureRecord>, StepError> {
+        let mut all: Vec<FailureRecord> = Vec::new();
+        for object in self.store.list(&format!("{}failures/", self.root)).await? {
+            all.extend(self.read::<FailureRecord>(&object.key).await?);
+        }
+        let gravity = |failure: &FailureRecord| match failure.class {
+            FailureClass::Integrity => 0,
+            FailureClass::Permanent => 1,
+            FailureClass::Conflict => 2,
+            FailureClass::Transient => 3,
+        };
+        Ok(all.into_iter().min_by_key(|failure| (gravity(failure), failure.failed_at)))
     }
 
     fn plan_key(&self) -> String {

@@ -1,19 +1,20 @@
 //! Telling people, and recording what failed.
 
+use super::failed_batch::told_by_batches;
 use crate::telemetry::{Metric, emit};
 use crate::{App, FunctionError};
 use keepsake_domain::{FailureClass, NoticeKind, Timestamp};
 use keepsake_steps::ports::{Execution, Executions, FailureRecord};
 use keepsake_steps::{
     CleanUp, Run, SealedBackup, completion_notice, failure_notice, record_failure as clean_up_failure,
-    send_alert,
+    release_unopened, send_alert,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
 
 /// A failure as a state machine hands it over: `{"error": "Keepsake.Transient", "cause": "…", "state": "Dump"}`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StateFailure {
     /// The error's name.
     #[serde(default)]
@@ -38,6 +39,12 @@ impl StateFailure {
             state: self.state.clone(),
             failed_at,
         }
+    }
+}
+
+impl From<FailureRecord> for StateFailure {
+    fn from(record: FailureRecord) -> Self {
+        Self { error: record.class.error_name().to_owned(), cause: Some(record.message), state: record.state }
     }
 }
 
@@ -194,11 +201,13 @@ impl StatusChange {
     }
 }
 
-/// `{"recorded": true}`.
+/// `{"recorded": true, "failure": {"error": "Keepsake.Integrity", "cause": "…", "state": "RestoreRows"}}`.
 #[derive(Debug, Serialize)]
 pub struct RecordFailureOutput {
     /// Whether the run had a row.
     pub recorded: bool,
+    /// The failure as it was recorded; more than the state machine knew where a batch failed.
+    pub failure: StateFailure,
 }
 
 /// Ends a failed run and cleans up behind it. Called by EventBridge it also alerts, because no state is left to do so.
@@ -211,21 +220,29 @@ pub async fn record_failure(
 ) -> Result<RecordFailureOutput, FunctionError> {
     match input {
         FailureInput::Machine { execution_id, policy, failure } => {
-            let failure = failure.record(app.clock.now());
+            let failure = explain(&app, &execution_id, &failure).await;
             let execution = end_run(&app, &execution_id, &policy, &failure).await?;
-            Ok(RecordFailureOutput { recorded: execution.is_some() })
+            Ok(RecordFailureOutput { recorded: execution.is_some(), failure: failure.into() })
         }
         FailureInput::Event { detail } => {
             let (execution_id, policy) = (detail.execution_id(), detail.policy());
-            let failure = detail.failure().record(app.clock.now());
+            let failure = explain(&app, &execution_id, &detail.failure()).await;
             let ended = end_run(&app, &execution_id, &policy, &failure).await;
             let execution = ended.as_ref().ok().and_then(Option::as_ref);
             if execution.is_none_or(|execution| execution.status != "completed") {
                 let execution = find(&app, &execution_id).await;
                 publish(&app, &failure_notice(&policy, &execution_id, execution.as_ref(), &failure)).await?;
             }
-            Ok(RecordFailureOutput { recorded: ended?.is_some() })
+            Ok(RecordFailureOutput { recorded: ended?.is_some(), failure: failure.into() })
         }
+    }
+}
+
+/// The failure as its batch told it, if the run got as far as batches.
+async fn explain(app: &App, execution_id: &str, failure: &StateFailure) -> FailureRecord {
+    match find(app, execution_id).await {
+        Some(execution) => told_by_batches(app, execution.backup_id, failure).await,
+        None => failure.record(app.clock.now()),
     }
 }
 
@@ -236,7 +253,11 @@ async fn end_run(
     failure: &FailureRecord,
 ) -> Result<Option<Execution>, FunctionError> {
     let catalog = app.catalog().await?;
-    let Some(opened) = catalog.find(execution_id).await? else { return Ok(None) };
+    let Some(opened) = catalog.find(execution_id).await? else {
+        release_unopened(catalog.as_ref(), policy, execution_id).await?;
+        emit(policy, "", app.clock.now().as_millisecond(), &[Metric::count("BackupFailed", 1)]);
+        return Ok(None);
+    };
     let repository = app.repository(&opened.backup_location).await?;
     let instances = app.instances();
     let clean_up = CleanUp {

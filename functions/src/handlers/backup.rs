@@ -1,5 +1,6 @@
 //! The backup machine's functions, in the order of its states.
 
+use super::failed_batch::leave_word;
 use crate::telemetry::{Metric, emit};
 use crate::{App, FunctionError};
 use keepsake_domain::{Batch, PartPlan};
@@ -50,7 +51,8 @@ pub async fn begin(app: Arc<App>, input: BeginInput) -> Result<Run, FunctionErro
     let repository = app.repository(&policy.primary.repository).await?;
     let holder = app.key_holder(&policy.kms_key_id);
     let clock = app.clock.as_ref();
-    Ok(prepare_run(&policy, &execution, &source, repository.as_ref(), &holder, clock).await?)
+    let executions = catalog.as_ref();
+    Ok(prepare_run(executions, &policy, &execution, &source, repository.as_ref(), &holder, clock).await?)
 }
 
 /// `{"run": {…}, "lane": "first"}`.
@@ -152,7 +154,10 @@ pub async fn encrypt_upload(
     let plans: Vec<PartPlan> = parts;
     let dumper = app.dumper(&run).await?;
     let began = app.clock.now();
-    let uploaded = upload_parts(&dumper, &run, &plans, &|_| {}).await?;
+    let uploaded = match upload_parts(&dumper, &run, &plans, &|_| {}).await {
+        Ok(uploaded) => uploaded,
+        Err(error) => return Err(leave_word(&app, &dumper.work, "EncryptUpload", number, error.into()).await),
+    };
     let raw_bytes = uploaded.iter().map(|part| part.content.raw_bytes).sum();
     let stored_bytes = uploaded.iter().map(|part| part.object.stored_bytes).sum();
     let spent = u64::try_from(app.clock.now().duration_since(began).as_millis()).unwrap_or_default();

@@ -2,6 +2,7 @@
 
 mod alert;
 mod backup;
+mod failed_batch;
 mod test_restore;
 
 pub use alert::{AlertInput, AlertOutput, FailureInput, RecordFailureOutput, alert, record_failure};

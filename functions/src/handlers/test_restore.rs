@@ -1,13 +1,14 @@
 //! The test-restore machine's functions: a throwaway instance, a restore into it, the comparison, and the end of it.
 
 use super::RunInput;
+use super::failed_batch::{leave_word, told_by_batches};
 use crate::telemetry::{Metric, emit};
 use crate::{App, FunctionError};
-use keepsake_domain::{Batch, FailureClass, InstanceName, Verdict};
+use keepsake_domain::{Batch, FailureClass, InstanceName, PartPlan, Verdict};
 use keepsake_steps::ports::{Target, TestOutcome, Tests};
 use keepsake_steps::{
-    InstanceProgress, RestoreFacts, Run, certify, finish_target, parts_of, prepare_target,
-    provision_instance, read_back, restore_parts, store_certificate,
+    InstanceProgress, Restore, RestoreFacts, Run, StepError, certify, finish_target, parts_of,
+    prepare_target, provision_instance, read_back, restore_parts, store_certificate,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -85,8 +86,10 @@ pub async fn restore(app: Arc<App>, input: RestoreInput) -> Result<RestoreOutput
         }
         RestorePhase::Rows => {
             let plans = input.batch.map(|batch| batch.parts);
-            let parts = parts_of(&restore.backup, plans.as_deref())?;
-            ("rows", restore_parts(&restore, parts, &|_| {}).await?)
+            match load_batch(&restore, plans.as_deref()).await {
+                Ok(rows) => ("rows", rows),
+                Err(error) => return Err(leave_word(&app, &work, "RestoreRows", piece, error.into()).await),
+            }
         }
         RestorePhase::Finish => {
             finish_target(&restore).await?;
@@ -95,6 +98,11 @@ pub async fn restore(app: Arc<App>, input: RestoreInput) -> Result<RestoreOutput
     };
     work.note_phase(name, piece, began, app.clock.now()).await?;
     Ok(RestoreOutput { phase: input.phase, rows })
+}
+
+async fn load_batch(restore: &Restore, plans: Option<&[PartPlan]>) -> Result<u64, StepError> {
+    let parts = parts_of(&restore.backup, plans)?;
+    restore_parts(restore, parts, &|_| {}).await
 }
 
 /// `{"verdict": "passed", "differences": 0}`.
@@ -166,7 +174,7 @@ pub struct DropInput {
 pub async fn drop_instance(app: Arc<App>, input: DropInput) -> Result<InstanceOutput, FunctionError> {
     let status = keepsake_steps::drop_instance(&app.instances(), input.run.backup_id).await?;
     if let Some(failure) = input.failure.filter(|failure| !failure.error.is_empty()) {
-        let failure = failure.record(app.clock.now());
+        let failure = told_by_batches(&app, input.run.backup_id, &failure).await;
         let catalog = app.catalog().await?;
         let name = InstanceName::for_backup(input.run.backup_id);
         if catalog.verdict(input.run.backup_id).await?.is_none() {

@@ -36,7 +36,11 @@ fn read_json(variable: &str) -> Value {
 impl Cloud {
     pub fn take() -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        Self { deployment: read_json("KEEPSAKE_DEPLOYMENT"), environment: read_json("KEEPSAKE_CLOUD"), _turn: turn }
+        Self {
+            deployment: read_json("KEEPSAKE_DEPLOYMENT"),
+            environment: read_json("KEEPSAKE_CLOUD"),
+            _turn: turn,
+        }
     }
 
     pub fn output(&self, name: &str) -> String {
@@ -75,8 +79,14 @@ impl Cloud {
     pub fn start(&self, policy: &str) -> Result<String> {
         let input = json!({"policy": policy, "requested_by": "end-to-end"}).to_string();
         let machine = self.output("BackupStateMachineArn");
-        let started =
-            self.aws(&["stepfunctions", "start-execution", "--state-machine-arn", &machine, "--input", &input])?;
+        let started = self.aws(&[
+            "stepfunctions",
+            "start-execution",
+            "--state-machine-arn",
+            &machine,
+            "--input",
+            &input,
+        ])?;
         Ok(started["executionArn"].as_str().context("an execution's id")?.to_owned())
     }
 
@@ -94,7 +104,12 @@ impl Cloud {
             let described = self.describe(arn).unwrap();
             let text = |name: &str| described[name].as_str().unwrap_or_default().to_owned();
             if text("status") != "RUNNING" {
-                return Ended { arn: arn.to_owned(), status: text("status"), error: text("error"), cause: text("cause") };
+                return Ended {
+                    arn: arn.to_owned(),
+                    status: text("status"),
+                    error: text("error"),
+                    cause: text("cause"),
+                };
             }
             std::thread::sleep(Duration::from_millis(300));
         }
@@ -105,7 +120,9 @@ impl Cloud {
     pub fn states(&self, arn: &str) -> Vec<String> {
         let history = self.aws(&["stepfunctions", "get-execution-history", "--execution-arn", arn]).unwrap();
         let events = history["events"].as_array().unwrap().iter();
-        events.filter_map(|event| event["stateEnteredEventDetails"]["name"].as_str().map(str::to_owned)).collect()
+        events
+            .filter_map(|event| event["stateEnteredEventDetails"]["name"].as_str().map(str::to_owned))
+            .collect()
     }
 
     /// Waits until an execution has entered a state.
@@ -183,13 +200,16 @@ impl Cloud {
         if count(open, arn).await > 0 {
             left.push("snapshot holder".to_owned());
         }
-        let running = "select count(*) from keepsake.backup_executions where execution_id = $1 and status = 'running'";
+        let running =
+            "select count(*) from keepsake.backup_executions where execution_id = $1 and status = 'running'";
         if count(running, arn).await > 0 {
             left.push("running execution".to_owned());
         }
         let bucket = self.output("ArchiveBucketName");
         let uploads = self.aws(&["s3api", "list-multipart-uploads", "--bucket", &bucket]).unwrap();
-        left.extend(uploads["Uploads"].as_array().into_iter().flatten().map(|upload| upload["Key"].to_string()));
+        left.extend(
+            uploads["Uploads"].as_array().into_iter().flatten().map(|upload| upload["Key"].to_string()),
+        );
         left
     }
 

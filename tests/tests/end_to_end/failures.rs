@@ -42,7 +42,11 @@ async fn a_second_run_while_one_runs_is_refused_and_disturbs_nothing() {
     let second = cloud.wait(&cloud.start(&source.policy).unwrap());
     let first = cloud.wait(&first);
 
-    assert_eq!((second.status.as_str(), second.error.as_str()), ("FAILED", "Keepsake.Conflict"), "{second:?}");
+    assert_eq!(
+        (second.status.as_str(), second.error.as_str()),
+        ("FAILED", "Keepsake.Conflict"),
+        "{second:?}"
+    );
     assert!(second.cause.contains(&first.arn), "the holder is named: {second:?}");
     assert_eq!(first.status, "SUCCEEDED", "{first:?}");
     assert_eq!(source.backups(&cloud, &cloud.text("repository")).len(), 1);

@@ -10,7 +10,8 @@ const TABLES: u32 = 160;
 
 /// Every table holds one purse; money moves between them, and the sum never changes.
 fn schema() -> String {
-    let tables = (0..TABLES).map(|n| format!("create table purse_{n} (amount bigint); insert into purse_{n} values (1000);"));
+    let tables = (0..TABLES)
+        .map(|n| format!("create table purse_{n} (amount bigint); insert into purse_{n} values (1000);"));
     tables.collect()
 }
 

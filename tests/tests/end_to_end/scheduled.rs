@@ -33,7 +33,11 @@ async fn a_scheduled_run_is_sealed_copied_proven_recorded_and_announced() {
     for repository in [cloud.text("repository"), cloud.text("copy_repository")] {
         let restored = source.restore_from(&cloud, &repository).await;
         for table in ["weddings", "guests", "per_wedding"] {
-            assert_eq!(rows(&restored, table).await, rows(&source.client().await, table).await, "{repository}");
+            assert_eq!(
+                rows(&restored, table).await,
+                rows(&source.client().await, table).await,
+                "{repository}"
+            );
         }
     }
 }
@@ -42,7 +46,8 @@ async fn a_scheduled_run_is_sealed_copied_proven_recorded_and_announced() {
 fn run_by_schedule(cloud: &Cloud, policy: &str) -> String {
     let machine = cloud.output("BackupStateMachineArn");
     let list = || -> BTreeSet<String> {
-        let listed = cloud.aws(&["stepfunctions", "list-executions", "--state-machine-arn", &machine]).unwrap();
+        let listed =
+            cloud.aws(&["stepfunctions", "list-executions", "--state-machine-arn", &machine]).unwrap();
         let executions = listed["executions"].as_array().unwrap().iter();
         executions.map(|one| one["executionArn"].as_str().unwrap().to_owned()).collect()
     };
@@ -55,8 +60,16 @@ fn run_by_schedule(cloud: &Cloud, policy: &str) -> String {
     let at = jiff::Timestamp::now() + Duration::from_secs(2);
     let at = format!("at({})", at.strftime("%Y-%m-%dT%H:%M:%S"));
     let update = |expression: &str, target: &str| {
-        let parameters = ["scheduler", "update-schedule", "--name", &name, "--schedule-expression", expression];
-        let fixed = ["--schedule-expression-timezone", "UTC", "--flexible-time-window", "Mode=OFF", "--target", target];
+        let parameters =
+            ["scheduler", "update-schedule", "--name", &name, "--schedule-expression", expression];
+        let fixed = [
+            "--schedule-expression-timezone",
+            "UTC",
+            "--flexible-time-window",
+            "Mode=OFF",
+            "--target",
+            target,
+        ];
         cloud.aws(&[parameters.as_slice(), fixed.as_slice()].concat()).unwrap();
     };
     update(&at, &target.to_string());
@@ -80,7 +93,8 @@ async fn assert_copy_and_proof(cloud: &Cloud, arn: &str) {
                join keepsake.backup_tests t on t.snapshot_id = s.id and t.test_type = 'restore_test' \
                where e.execution_id = $1";
     let row = catalog.query_one(sql, &[&arn]).await.unwrap();
-    let found: (String, String, bool, String, String) = (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4));
+    let found: (String, String, bool, String, String) =
+        (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4));
     let wanted = ("verified", "eu-west-1", true, "passed", "0");
     assert_eq!((found.0.as_str(), found.1.as_str(), found.2, found.3.as_str(), found.4.as_str()), wanted);
 }

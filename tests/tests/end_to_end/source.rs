@@ -20,7 +20,9 @@ impl TestSource {
         admin.batch_execute(&format!("create database {name}")).await.unwrap();
         let url = format!("{}/{name}", cloud.source_url().rsplit_once('/').unwrap().0);
         connect(&url).await.batch_execute(schema).await.unwrap();
-        let made = cloud.aws(&["secretsmanager", "create-secret", "--name", &name, "--secret-string", &url]).unwrap();
+        let made = cloud
+            .aws(&["secretsmanager", "create-secret", "--name", &name, "--secret-string", &url])
+            .unwrap();
         let secret = made["ARN"].as_str().unwrap().to_owned();
         let source = Self { policy: format!("{name}-policy"), name, url, secret };
         source.declare(cloud, policy);
@@ -33,7 +35,9 @@ impl TestSource {
 
     /// Replaces the secret's content.
     pub fn set_secret(&self, cloud: &Cloud, url: &str) {
-        cloud.aws(&["secretsmanager", "put-secret-value", "--secret-id", &self.secret, "--secret-string", url]).unwrap();
+        cloud
+            .aws(&["secretsmanager", "put-secret-value", "--secret-id", &self.secret, "--secret-string", url])
+            .unwrap();
     }
 
     fn declare(&self, cloud: &Cloud, overrides: Value) {
@@ -79,7 +83,15 @@ impl TestSource {
         let backup_id = self.newest_backup(cloud, repository);
         let key = cloud.text("recovery_key");
         let restored = cloud.keepsake(&[
-            "restore", "--repo", repository, "--backup", &backup_id, "--to", &url, "--key-file", &key,
+            "restore",
+            "--repo",
+            repository,
+            "--backup",
+            &backup_id,
+            "--to",
+            &url,
+            "--key-file",
+            &key,
         ]);
         let said = String::from_utf8_lossy(&restored.stderr).into_owned();
         assert!(restored.status.success(), "{said}{}", String::from_utf8_lossy(&restored.stdout));
@@ -90,8 +102,10 @@ impl TestSource {
     pub fn backups(&self, cloud: &Cloud, repository: &str) -> Vec<String> {
         let bucket = repository.trim_start_matches("s3://").split('/').next().unwrap().to_owned();
         let prefix = format!("archive/{}/", self.name);
-        let listed = cloud.aws(&["s3api", "list-objects-v2", "--bucket", &bucket, "--prefix", &prefix]).unwrap();
-        let keys = listed["Contents"].as_array().into_iter().flatten().filter_map(|object| object["Key"].as_str());
+        let listed =
+            cloud.aws(&["s3api", "list-objects-v2", "--bucket", &bucket, "--prefix", &prefix]).unwrap();
+        let keys =
+            listed["Contents"].as_array().into_iter().flatten().filter_map(|object| object["Key"].as_str());
         let manifests = keys.filter(|key| key.ends_with("/manifest.json"));
         let mut ids: Vec<String> = manifests.map(|key| key.rsplit('/').nth(1).unwrap().to_owned()).collect();
         ids.sort();

@@ -51,19 +51,25 @@ fn mebibytes(bytes: u64) -> f64 {
 
 fn backup(row: &Value) {
     let (raw, stored) = (number(&row["raw_bytes"]), number(&row["stored_bytes"]));
+    let snapshot = &row["snapshot"];
     println!("  backup id       {}", text(&row["backup_id"]));
     println!("  status          {}", text(&row["status"]));
-    println!("  tables, rows    {} tables, {} rows", number(&row["tables"]), number(&row["rows"]));
+    println!("  content         {} tables, {} rows", number(&snapshot["tables"]), number(&snapshot["rows"]));
+    println!(
+        "  snapshot        {} at WAL {}",
+        text(&snapshot["snapshot_timestamp"]),
+        text(&snapshot["wal_lsn"])
+    );
     println!(
         "  bytes           {:.1} MiB raw, {:.1} MiB stored ({:.2} : 1), encrypted",
         mebibytes(raw),
         mebibytes(stored),
         raw as f64 / (stored.max(1)) as f64
     );
-    if let Some(rate) = row["transfer_rate_bytes_per_second"].as_f64() {
+    if let Some(seconds) = row["rows_seconds"].as_f64() {
         println!(
-            "  rate            {:.1} MiB/s of stored bytes over the whole run",
-            rate / f64::from(1 << 20)
+            "  rate            {:.1} MiB/s of rows while parts were uploaded",
+            mebibytes(raw) / seconds.max(0.001)
         );
     }
 }
@@ -71,7 +77,7 @@ fn backup(row: &Value) {
 fn copies(row: &Value) {
     for copy in row["copies"].as_array().into_iter().flatten() {
         println!(
-            "  copy            {} in {}: {}, verified at {}",
+            "  copy            {} in {}: {} at {}",
             text(&copy["location"]),
             text(&copy["region"]),
             text(&copy["status"]),
@@ -81,26 +87,31 @@ fn copies(row: &Value) {
 }
 
 fn proof(row: &Value) {
-    for test in row["tests"].as_array().into_iter().flatten() {
-        let certificate = &test["certificate"];
-        println!("  test            {}: {}", text(&test["test_type"]), text(&test["verdict"]));
-        if certificate["rows"].is_null() {
-            continue;
-        }
+    println!("  manifest        sha256 {}", text(&row["snapshot"]["manifest_sha256"]));
+    for test in
+        row["tests"].as_array().into_iter().flatten().filter(|test| test["test_type"] == "restore_test")
+    {
+        let compared = &test["data_verified"];
+        println!("  test restore    {} in {}", text(&test["verdict"]), text(&test["instance_name"]));
         println!(
-            "                  {} tables, {} rows, {} sequences, {} schema objects compared; {} differences",
-            number(&certificate["tables"]),
-            number(&certificate["rows"]),
-            number(&certificate["sequences"]),
-            number(&certificate["objects"]),
-            number(&certificate["differences_total"])
+            "  compared        {} tables, {} rows by digest, {} sequences, {} schema objects: {} differences",
+            number(&compared["tables"]),
+            number(&compared["rows"]),
+            number(&compared["sequences"]),
+            number(&compared["objects"]),
+            number(&compared["differences"])
         );
-        let phases = certificate["phase_milliseconds"].as_object().cloned().unwrap_or_default();
-        let total: u64 = phases.values().map(number).sum();
+        let phases = test["recovery_time_by_phase"].as_object().cloned().unwrap_or_default();
         let each: Vec<String> =
             phases.iter().map(|(phase, ms)| format!("{phase} {:.1} s", number(ms) as f64 / 1000.0)).collect();
-        println!("  recovery time   {:.1} s: {}", total as f64 / 1000.0, each.join(", "));
+        println!("  recovery time   {:.1} s ({})", recovery_seconds(test), each.join(", "));
     }
+}
+
+/// From the request for an instance to the end of the comparison, by the catalog's times.
+fn recovery_seconds(test: &Value) -> f64 {
+    let phases = test["recovery_time_by_phase"].as_object().cloned().unwrap_or_default();
+    phases.values().map(number).sum::<u64>() as f64 / 1000.0
 }
 
 fn further(cloud: &LocalCloud, deployment: &Deployment, ended: &Ended) -> Result<()> {

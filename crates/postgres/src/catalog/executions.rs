@@ -5,7 +5,7 @@ use super::error::{failed, not_found, transition};
 use super::sealed::{self, Sealed};
 use async_trait::async_trait;
 use keepsake_archive::Manifest;
-use keepsake_domain::{BackupId, ExecutionRowId, FencingToken};
+use keepsake_domain::{BackupId, ExecutionRowId, FencingToken, Lineage};
 use keepsake_steps::ports::{
     CatalogError, CompletedBackup, Execution, Executions, FailureRecord, NewExecution,
 };
@@ -24,9 +24,11 @@ on conflict (execution_id) do nothing";
 const NOTE_RUN: &str =
     "update keepsake.backup_policies set last_execution = greatest(last_execution, $2) where id = $1";
 
+const NOTE_LINEAGE: &str = "update keepsake.backup_executions set lineage = $2 where id = $1";
+
 const FIND: &str = "\
 select e.id, e.execution_id, coalesce(p.name, '') as policy, s.name as source, e.backup_id, e.fencing_token,
-  coalesce(e.backup_location, '') as backup_location, e.status,
+  coalesce(e.backup_location, '') as backup_location, e.lineage, e.status,
   exists (select from keepsake.backup_snapshots b where b.id = e.backup_id) as is_sealed
 from keepsake.backup_executions e
 join keepsake.sources s on s.id = e.source_id
@@ -80,6 +82,16 @@ impl Executions for PostgresCatalog {
         let execution = read(&transaction, act, &new.execution_id).await?;
         transaction.commit().await.map_err(failed(act))?;
         execution.ok_or_else(|| not_found("execution", &new.execution_id))
+    }
+
+    async fn note_lineage(&self, execution: ExecutionRowId, lineage: &Lineage) -> Result<(), CatalogError> {
+        let act = "note a run's lineage";
+        let client = self.lend(act).await?;
+        let noted = client.execute(NOTE_LINEAGE, &[&execution.0, &lineage.to_string()]).await;
+        match noted.map_err(failed(act))? {
+            0 => Err(not_found("execution", execution)),
+            _ => Ok(()),
+        }
     }
 
     async fn find(&self, execution_id: &str) -> Result<Option<Execution>, CatalogError> {
@@ -172,6 +184,7 @@ fn read_row(row: &Row) -> Result<Execution, tokio_postgres::Error> {
         fencing_token: FencingToken(row.try_get("fencing_token")?),
         backup_location: row.try_get("backup_location")?,
         status: row.try_get("status")?,
+        lineage: row.try_get::<_, Option<String>>("lineage")?.and_then(|text| text.parse().ok()),
         is_sealed: row.try_get("is_sealed")?,
     })
 }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use keepsake_archive::Manifest;
 use keepsake_domain::{
     BackupId, Certificate, Classified, ExecutionRowId, Explanation, FailureClass, FencingToken, InstanceName,
-    LocationId, Notice, PolicyId, SourceId, Timestamp, Verdict,
+    Lineage, LocationId, Notice, PolicyId, SourceId, Timestamp, Verdict,
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -166,6 +166,8 @@ pub struct Execution {
     pub backup_location: String,
     /// scheduled, pending, running, completed, failed or cancelled.
     pub status: String,
+    /// The lineage, once preflight has learned it; before that nothing was written to the repository.
+    pub lineage: Option<Lineage>,
     /// Whether its snapshot row stands, so that a recovery point exists.
     pub is_sealed: bool,
 }
@@ -198,6 +200,12 @@ pub trait Executions: Send + Sync {
     /// # Errors
     /// [`CatalogError`].
     async fn open(&self, new: &NewExecution) -> Result<Execution, CatalogError>;
+
+    /// Notes the lineage that preflight learned. A second call is success.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    async fn note_lineage(&self, execution: ExecutionRowId, lineage: &Lineage) -> Result<(), CatalogError>;
 
     /// Finds a run by the state machine's execution.
     ///

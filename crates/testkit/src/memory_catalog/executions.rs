@@ -1,7 +1,7 @@
 use super::{CatalogRun, MemoryCatalog, not_found, refused};
 use async_trait::async_trait;
 use keepsake_archive::Manifest;
-use keepsake_domain::ExecutionRowId;
+use keepsake_domain::{ExecutionRowId, Lineage};
 use keepsake_steps::ports::{
     CatalogError, CompletedBackup, Execution, Executions, FailureRecord, NewExecution,
 };
@@ -18,6 +18,7 @@ fn opened(new: &NewExecution, policy: &str, source: &str) -> CatalogRun {
             fencing_token: new.fencing_token,
             backup_location: new.backup_location.clone(),
             status: "running".to_owned(),
+            lineage: None,
             is_sealed: false,
         },
         requested_by: new.requested_by.clone(),
@@ -42,6 +43,11 @@ impl Executions for MemoryCatalog {
         let execution = run.execution.clone();
         state.runs.insert(execution.id, run);
         Ok(execution)
+    }
+
+    async fn note_lineage(&self, execution: ExecutionRowId, lineage: &Lineage) -> Result<(), CatalogError> {
+        self.state().run(execution)?.execution.lineage = Some(lineage.clone());
+        Ok(())
     }
 
     async fn find(&self, execution_id: &str) -> Result<Option<Execution>, CatalogError> {

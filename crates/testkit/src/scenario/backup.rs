@@ -63,7 +63,16 @@ impl Scenario {
                     BeginCatalog { leases: it.catalog.as_ref(), executions: it.catalog.as_ref(), clock };
                 let execution = open_run(&catalog, &policy, &request).await?;
                 let repository = it.faulty_primary.as_ref();
-                prepare_run(&policy, &execution, it.source.as_ref(), repository, &it.key_holder, clock).await
+                prepare_run(
+                    it.catalog.as_ref(),
+                    &policy,
+                    &execution,
+                    it.source.as_ref(),
+                    repository,
+                    &it.key_holder,
+                    clock,
+                )
+                .await
             }
         })
         .await
