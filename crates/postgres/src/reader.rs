@@ -6,7 +6,7 @@ use crate::session::Session;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
-use keepsake_domain::{PartPlan, SequenceValue, quote_identifier};
+use keepsake_domain::{PartPlan, SequenceValue, TableName, quote_identifier};
 use keepsake_steps::ports::{Chunk, ChunkSender, RowReader, SourceError};
 use std::pin::pin;
 
@@ -25,6 +25,16 @@ const LARGE_OBJECT_ROWS: &str = "COPY (
         SELECT n, piece FROM pieces) c
     ) TO STDOUT (FORMAT text)";
 
+/// Whether the table of this name is the one that the snapshot shows, with the same rows' storage: `pg_class` is read
+/// as of the snapshot, the functions answer as of now. TRUNCATE, VACUUM FULL, CLUSTER and rewriting forms of ALTER
+/// TABLE give a table a new storage, in which the snapshot sees no rows, or finds them in other blocks.
+/// Source: <https://www.postgresql.org/docs/current/mvcc-caveats.html>, read 2026-11-21.
+const SAME_STORAGE: &str = "
+    SELECT COALESCE(c.relfilenode = pg_relation_filenode(c.oid), false)
+        AND COALESCE(to_regclass(quote_ident(n.nspname) || '.' || quote_ident(c.relname)) = c.oid, false)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = $1::text AND c.relname = $2::text";
+
 /// One connection in a read-only transaction.
 pub(crate) struct Reader {
     session: Session,
@@ -35,18 +45,33 @@ impl Reader {
         Self { session }
     }
 
+    /// Sends the rows of a copy. Their end is left to the caller, who first lets another statement succeed: the
+    /// driver ends the stream at the last row, and in a transaction the next statement succeeds only if the server
+    /// completed the copy.
     async fn stream(&mut self, what: &str, sql: &str, to: &ChunkSender) -> Result<(), SourceError> {
         let act = format!("read {what}");
         // A drop from here on cuts the connection, so that the server does not send the rest to nobody.
         self.session.streaming = true;
         let copied = copy(&self.session, &act, what, sql, to).await;
         self.session.streaming = copied.is_err();
-        copied?;
-        // The driver ends the stream at the last row. In a transaction, the next statement succeeds only if the
-        // server completed the copy.
-        self.session.run(&act, "SELECT 1").await?;
-        to.send(Chunk::End).await.map_err(|_| SourceError::ReceiverGone { what: what.to_owned() })
+        copied
     }
+
+    /// Refuses rows of a table that was truncated, rewritten or replaced after the snapshot: they are not the
+    /// snapshot's. Nothing holds a lock on a table from the snapshot on, for that would make the source's own
+    /// statements wait; the copy's lock does from here to the transaction's end, so the answer stays true.
+    async fn unchanged(&self, table: &TableName) -> Result<(), SourceError> {
+        let act = format!("read table {table}");
+        let is_same = self.session.all(&act, SAME_STORAGE, &[&table.schema, &table.name]).await?;
+        if is_same.first().is_some_and(|row| row.get(0)) {
+            return Ok(());
+        }
+        Err(SourceError::TableChanged { table: table.to_string() })
+    }
+}
+
+async fn end(what: &str, to: &ChunkSender) -> Result<(), SourceError> {
+    to.send(Chunk::End).await.map_err(|_| SourceError::ReceiverGone { what: what.to_owned() })
 }
 
 async fn copy(
@@ -83,11 +108,16 @@ async fn copy(
 #[async_trait]
 impl RowReader for Reader {
     async fn copy_out(&mut self, part: &PartPlan, to: &ChunkSender) -> Result<(), SourceError> {
-        self.stream(&format!("table {}", part.table), &copy_statement(part), to).await
+        let what = format!("table {}", part.table);
+        self.stream(&what, &copy_statement(part), to).await?;
+        self.unchanged(&part.table).await?;
+        end(&what, to).await
     }
 
     async fn copy_large_objects_out(&mut self, to: &ChunkSender) -> Result<(), SourceError> {
-        self.stream("large objects", LARGE_OBJECT_ROWS, to).await
+        self.stream("large objects", LARGE_OBJECT_ROWS, to).await?;
+        self.session.run("read large objects", "SELECT 1").await?;
+        end("large objects", to).await
     }
 
     async fn sequences(&mut self) -> Result<Vec<SequenceValue>, SourceError> {

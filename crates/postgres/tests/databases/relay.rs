@@ -119,3 +119,63 @@ async fn a_reader_whose_rows_nobody_takes_leaves_the_server() {
         assert!(std::time::Instant::now() < deadline, "the server still sends");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_a_table_that_lost_its_snapshot_are_refused_and_never_taken_for_all() {
+    for change in [
+        "TRUNCATE t",
+        "VACUUM FULL t",
+        "CLUSTER t USING by_n",
+        "ALTER TABLE t ALTER n TYPE bigint",
+        "DROP TABLE t; CREATE TABLE t (n integer)",
+        "ALTER TABLE t RENAME TO t_old; CREATE TABLE t (n integer)",
+    ] {
+        let source_db = Database::source().await;
+        source_db
+            .run("CREATE TABLE t (n integer); CREATE INDEX by_n ON t (n); INSERT INTO t SELECT generate_series(1, 5000)")
+            .await;
+        let source = source_at(source_db.url());
+        let held = source.take_snapshot().await.unwrap();
+        let shape = source.shape(held.name()).await.unwrap();
+        let whole = keepsake_domain::cut(&shape.tables, keepsake_domain::CutLimits::default());
+        let ranges = keepsake_domain::cut(&shape.tables, fine());
+        assert!(whole.len() == 1 && ranges.len() > 1, "{} and {}", whole.len(), ranges.len());
+        let mut reader = source.reader(held.name()).await.unwrap();
+        assert!(!rows_of(reader.as_mut(), &ranges[0]).await.is_empty());
+        // The reader's own lock ends with it: another worker comes later.
+        drop(reader);
+        source_db.run_each(change).await;
+        for part in [&whole[0], &ranges[1]] {
+            let mut reader = source.reader(held.name()).await.unwrap();
+            let (to, from) = keepsake_steps::ports::chunks();
+            let read = async {
+                let to = to;
+                reader.copy_out(part, &to).await
+            };
+            let (read, bytes) = tokio::join!(read, collect(from));
+            let refused = read.expect_err(change);
+            assert!(matches!(refused, SourceError::TableChanged { .. }), "{change}: {}", all_text(&refused));
+            assert_eq!(refused.class(), FailureClass::Permanent);
+            assert!(bytes.is_none(), "{change}: an end was sent");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_only_changes_its_rows_or_its_definition_is_read_as_the_snapshot_shows_it() {
+    let source_db = Database::source().await;
+    source_db
+        .run("CREATE TABLE \"A b\" (n integer); INSERT INTO \"A b\" SELECT generate_series(1, 5000)")
+        .await;
+    let source = source_at(source_db.url());
+    let held = source.take_snapshot().await.unwrap();
+    let before = content_of(&source, held.name()).await.0;
+    source_db
+        .run_each(
+            "DELETE FROM \"A b\" WHERE n > 5; INSERT INTO \"A b\" SELECT generate_series(1, 9000);
+             ALTER TABLE \"A b\" ADD m integer DEFAULT 7; VACUUM \"A b\"; ANALYZE \"A b\"; CREATE INDEX ON \"A b\" (n)",
+        )
+        .await;
+    assert_eq!(content_of(&source, held.name()).await.0, before);
+    assert_eq!(before["public.A b"].rows, 5000);
+}

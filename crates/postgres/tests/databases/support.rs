@@ -73,6 +73,13 @@ impl Database {
         self.client().await.batch_execute(sql).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
     }
 
+    /// One statement after the other, each in a transaction of its own, or in none as VACUUM wants it.
+    pub async fn run_each(&self, statements: &str) {
+        for sql in statements.split(';') {
+            self.run(sql).await;
+        }
+    }
+
     /// A role with a login and no rights but what PUBLIC has.
     pub async fn role(&mut self, options: &str) -> String {
         let role = format!("keepsake_role_{}", uuid::Uuid::now_v7().simple());

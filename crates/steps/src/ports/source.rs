@@ -182,6 +182,12 @@ pub enum SourceError {
         /// Its last words, without credentials, at most 2,000 characters.
         said: String,
     },
+    /// A table was truncated, rewritten or replaced after the snapshot, so its rows cannot be read in it any more.
+    #[error("table {table} was truncated, rewritten or replaced while it was backed up")]
+    TableChanged {
+        /// Schema and name.
+        table: String,
+    },
     /// A statement failed, or the stream of a copy broke.
     #[error("cannot {act} on {place}")]
     Statement {
@@ -217,6 +223,7 @@ impl Classified for SourceError {
             | Self::NoWalAccess { .. }
             | Self::SnapshotLost { .. }
             | Self::ClientFailed { .. }
+            | Self::TableChanged { .. }
             | Self::Statement { .. } => FailureClass::Permanent,
         }
     }
@@ -243,6 +250,9 @@ impl Classified for SourceError {
                 format!("GRANT EXECUTE ON FUNCTION {function} TO {role}")
             }
             Self::SnapshotLost { .. } => "run the backup again; the source ended our transaction".to_owned(),
+            Self::TableChanged { .. } => {
+                "run the backup again, at a time at which nothing truncates or rewrites this table".to_owned()
+            }
             Self::ClientFailed { .. } | Self::Statement { .. } => {
                 "read the cause, correct it, then run again".to_owned()
             }
