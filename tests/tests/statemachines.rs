@@ -11,7 +11,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What may be retried: our one transient class, and calls that Lambda itself lost.
-const RETRIED: [&str; 5] = [
+const RETRIED: &[&str] = &[
     "Keepsake.Transient",
     "Lambda.ServiceException",
     "Lambda.AWSLambdaException",

@@ -49,6 +49,10 @@ fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
+fn ratio(row: &Value) -> f64 {
+    row["compression_ratio"].as_f64().unwrap_or(1.0)
+}
+
 fn backup(row: &Value) {
     let (raw, stored) = (number(&row["raw_bytes"]), number(&row["stored_bytes"]));
     let snapshot = &row["snapshot"];
@@ -66,10 +70,11 @@ fn backup(row: &Value) {
         mebibytes(stored),
         raw as f64 / (stored.max(1)) as f64
     );
-    if let Some(seconds) = row["rows_seconds"].as_f64() {
+    if let Some(rate) = row["transfer_rate_bytes_per_second"].as_f64() {
         println!(
-            "  rate            {:.1} MiB/s of rows while parts were uploaded",
-            mebibytes(raw) / seconds.max(0.001)
+            "  rate            {:.1} MiB/s of rows, {:.1} MiB/s stored, from begin to seal",
+            rate * ratio(row) / f64::from(1 << 20),
+            rate / f64::from(1 << 20)
         );
     }
 }
