@@ -49,7 +49,10 @@ fn run_in(cloud: &LocalCloud, arguments: &[String]) -> Result<()> {
 }
 
 fn cargo_test(mut command: Command, arguments: &[String]) -> Result<()> {
-    command.args(["test", "--workspace", "--locked"]).args(arguments).current_dir(setup::root());
+    command
+        .args(["test", "--workspace", "--locked", "--no-fail-fast"])
+        .args(arguments)
+        .current_dir(setup::root());
     if command.status().context("cannot start cargo test")?.success() {
         Ok(())
     } else {
