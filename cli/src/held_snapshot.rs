@@ -1,6 +1,7 @@
 //! The snapshot's holders as tasks of this process: one for the whole run, or two lanes that relay.
 
 use crate::failure::Failure;
+use crate::without_catalog::NoLeases;
 use keepsake_domain::ExecutionRowId;
 use keepsake_steps::ports::Holds;
 use keepsake_steps::{Dumper, Holder, Lane, Run, StepError, hold_snapshot, release_snapshot};
@@ -64,6 +65,7 @@ async fn lane(dumper: Dumper, run: Run, lane: Lane, delay: Duration) -> Result<(
     let holder = Holder {
         source: dumper.source.as_ref(),
         holds: dumper.holds.as_ref(),
+        leases: &NoLeases,
         work: &dumper.work,
         clock: dumper.clock.as_ref(),
     };

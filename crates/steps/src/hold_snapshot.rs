@@ -1,7 +1,7 @@
 //! Hold the snapshot, in a relay: each holder imports it from the one before and exports it again, so that it
 //! outlives any single function.
 
-use crate::ports::{Clock, HeldSnapshot, Holds, Source, SourceError};
+use crate::ports::{Clock, HeldSnapshot, Holds, Lease, Leases, Source, SourceError};
 use crate::{Run, StepError, TakenSnapshot, Work};
 use keepsake_domain::{ExecutionRowId, FailureClass};
 use std::time::Duration;
@@ -41,6 +41,8 @@ pub struct Holder<'a> {
     pub source: &'a dyn Source,
     /// Who holds.
     pub holds: &'a dyn Holds,
+    /// The policy's lease, which lasts as long as its run does.
+    pub leases: &'a dyn Leases,
     /// Work objects of the run.
     pub work: &'a Work,
     /// Time.
@@ -50,14 +52,16 @@ pub struct Holder<'a> {
 /// Holds the run's snapshot for one relay period, or until it is released. Answers whether it was released.
 ///
 /// A second call takes the snapshot over from the other lane's holder. Only the very first holder takes a new one.
+/// Each holder also prolongs the run's lease, so that a dump of many hours neither loses it nor overlaps with the next.
 ///
 /// # Errors
 /// [`SourceError::SnapshotLost`] when nobody holds it any more: parts read later would be of another state, so the
-/// run must begin again.
+/// run must begin again. [`FailureClass::Conflict`] when another run took the policy over.
 pub async fn hold_snapshot(holder: &Holder<'_>, run: &Run, lane: Lane) -> Result<bool, StepError> {
     if holder.holds.is_released(run.execution_row).await? {
         return Ok(true);
     }
+    renew_lease(holder.leases, holder.clock, run).await?;
     let held = match take_over(holder, run.execution_row, lane).await? {
         Some(held) => held,
         None => take_first(holder, lane).await?,
@@ -74,6 +78,17 @@ pub async fn hold_snapshot(holder: &Holder<'_>, run: &Run, lane: Lane) -> Result
     holder.holds.ended(run.execution_row, number).await?;
     held.end().await?;
     outcome
+}
+
+/// Prolongs a run's lease, and never takes a new one: a run that wakes up after it was replaced must not block the next.
+pub(crate) async fn renew_lease(leases: &dyn Leases, clock: &dyn Clock, run: &Run) -> Result<(), StepError> {
+    let lease = Lease {
+        name: Run::lease_name(&run.policy),
+        holder: run.execution_id.clone(),
+        token: run.fencing_token,
+        expires_at: clock.now(),
+    };
+    Ok(leases.renew(&lease, crate::LEASE_TTL).await?)
 }
 
 async fn take_over(

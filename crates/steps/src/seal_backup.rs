@@ -1,7 +1,8 @@
 //! Seal: check every object, then write the manifest, last and conditionally. Only then does the backup exist.
 
+use crate::hold_snapshot::renew_lease;
 use crate::list_backups::{manifest_keys, sha256_hex};
-use crate::ports::{Clock, Executions, Lease, Leases, Repository, RepositoryError};
+use crate::ports::{Clock, Executions, Leases, Repository, RepositoryError};
 use crate::streams::check_stored;
 use crate::{DumpPlan, Run, StepError, Work};
 use bytes::Bytes;
@@ -118,7 +119,7 @@ async fn write_manifest(
     let previous = previous_manifest(sealing.repository, layout).await?;
     let manifest = manifest(run, plan, parts, holders, previous, sealing.clock);
     check_objects(sealing.repository, manifest.objects().chain([&keys])).await?;
-    still_ours(sealing, run).await?;
+    renew_lease(sealing.leases, sealing.clock, run).await?;
     let json = Bytes::from(to_json(&manifest, layout)?);
     // What would not be read again must not be written.
     Manifest::parse(&layout.manifest(), &json)?;
@@ -139,17 +140,6 @@ fn incomplete(what: impl Into<String>) -> StepError {
         "this run made no recovery point; older backups stand",
         "run the backup again",
     )
-}
-
-/// Prolongs our lease, and never takes a new one: a run that wakes up after it was replaced must not block the next.
-async fn still_ours(sealing: &Sealing<'_>, run: &Run) -> Result<(), StepError> {
-    let lease = Lease {
-        name: Run::lease_name(&run.policy),
-        holder: run.execution_id.clone(),
-        token: run.fencing_token,
-        expires_at: sealing.clock.now(),
-    };
-    Ok(sealing.leases.renew(&lease, crate::LEASE_TTL).await?)
 }
 
 /// One receipt for each planned part, and the receipt's part is the planned one.

@@ -77,9 +77,11 @@ pub struct Released {
 /// [`FunctionError`].
 pub async fn hold(app: Arc<App>, input: HoldInput) -> Result<Released, FunctionError> {
     let dumper = app.dumper(&input.run).await?;
+    let catalog = app.catalog().await?;
     let holder = Holder {
         source: dumper.source.as_ref(),
-        holds: dumper.holds.as_ref(),
+        holds: catalog.as_ref(),
+        leases: catalog.as_ref(),
         work: &dumper.work,
         clock: app.clock.as_ref(),
     };

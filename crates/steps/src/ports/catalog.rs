@@ -116,7 +116,7 @@ pub trait Leases: Send + Sync {
     /// Prolongs it.
     ///
     /// # Errors
-    /// [`CatalogError::Fenced`] when someone else holds it by now.
+    /// [`CatalogError::Fenced`] when someone else holds it by now, or it ran out.
     async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<(), CatalogError>;
 
     /// Gives it back. Success also when it was lost or given back before.

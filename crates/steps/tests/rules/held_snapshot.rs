@@ -4,7 +4,7 @@ use crate::{ALL_IS_WELL, manifests, with_policy};
 use async_trait::async_trait;
 use keepsake_domain::{Classified, ExecutionRowId, FailureClass, Timestamp};
 use keepsake_steps::ports::{CatalogError, Holds, LiveHold, Source};
-use keepsake_steps::{GRACE, Holder, Lane, Run, hold_snapshot, release_snapshot, upload_parts};
+use keepsake_steps::{GRACE, Holder, LEASE_TTL, Lane, Run, hold_snapshot, release_snapshot, upload_parts};
 use keepsake_testkit::scenario::{Failed, MARKER, Scenario, Setting};
 use keepsake_testkit::{Break, MemoryCatalog, SourceFault};
 use std::sync::Arc;
@@ -106,6 +106,7 @@ async fn a_holder_whose_catalog_is_gone_lets_the_source_go() {
         let holder = Holder {
             source: it.source.as_ref(),
             holds: theirs.as_ref(),
+            leases: it.catalog.as_ref(),
             work: &work,
             clock: it.clock.as_ref(),
         };
@@ -160,6 +161,23 @@ async fn a_dump_that_outlives_many_holders_under_writes_is_of_one_state() {
     let target = scenario.restored(&scenario.primary, backup).await.unwrap();
     assert_eq!(target.database().sorted_rows(), before.sorted_rows());
     assert_ne!(scenario.source.database().sorted_rows(), before.sorted_rows());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dump_of_many_hours_keeps_its_lease_and_is_sealed() {
+    let scenario = Scenario::new(Setting::default());
+    let run = scenario.begin("run-1").await.unwrap();
+    let (first, second) = (lane(&scenario, &run, Lane::First), lane(&scenario, &run, Lane::Second));
+    scenario.dump(&run).await.unwrap();
+    pass(LEASE_TTL.as_secs() + 60 * 60).await;
+    let other = scenario.begin("run-2").await.unwrap_err();
+    assert_eq!(other.class, FailureClass::Conflict, "{}", other.text);
+    let parts = scenario.work_of(&run).plan().await.unwrap().unwrap().parts;
+    upload_parts(&scenario.dumper(&run), &run, &parts, &|_| {}).await.unwrap();
+    release_snapshot(scenario.catalog.as_ref(), run.execution_row).await.unwrap();
+    first.await.unwrap().unwrap();
+    second.await.unwrap().unwrap();
+    assert_eq!(scenario.seal(&run).await.unwrap().rows, 35);
 }
 
 #[tokio::test(start_paused = true)]

@@ -35,8 +35,10 @@ impl Leases for MemoryCatalog {
     async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<(), CatalogError> {
         let now = self.clock.now();
         match self.state().leases.get_mut(&lease.name) {
-            // One that ran out and that nobody took is still ours.
-            Some((held, false)) if held.token == lease.token && held.holder == lease.holder => {
+            // One that ran out is lost, also if nobody took it.
+            Some((held, false))
+                if held.token == lease.token && held.holder == lease.holder && held.expires_at > now =>
+            {
                 held.expires_at = after(now, ttl);
                 Ok(())
             }

@@ -115,8 +115,9 @@ impl Scenario {
                 let run = run.clone();
                 async move {
                     let work = it.work_of(&run);
-                    let (source, holds) = (it.source.as_ref(), it.catalog.as_ref());
-                    let holder = Holder { source, holds, work: &work, clock: it.clock.as_ref() };
+                    let (source, catalog) = (it.source.as_ref(), it.catalog.as_ref());
+                    let (holds, leases) = (catalog, catalog);
+                    let holder = Holder { source, holds, leases, work: &work, clock: it.clock.as_ref() };
                     hold_snapshot(&holder, &run, lane).await
                 }
             });
