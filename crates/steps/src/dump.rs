@@ -56,7 +56,7 @@ pub async fn dump(dumper: &Dumper, run: &Run) -> Result<DumpPlan, StepError> {
     let limits = CutLimits { part_bytes: run.part_size_bytes, ..CutLimits::default() };
     let parts = cut(&shape.tables, limits);
     let batches = batches(parts.clone(), limits);
-    let plan = DumpPlan {
+    let mut plan = DumpPlan {
         snapshot,
         schema,
         schema_raw_bytes,
@@ -70,7 +70,7 @@ pub async fn dump(dumper: &Dumper, run: &Run) -> Result<DumpPlan, StepError> {
         batches: u32::try_from(batches.len()).unwrap_or(u32::MAX),
         parts,
     };
-    dumper.work.put_plan(&plan, &batches).await?;
+    dumper.work.put_plan(&mut plan, batches).await?;
     // Of two racing dumps one plan stands, and both must go on with that one.
     Ok(dumper.work.plan().await?.unwrap_or(plan))
 }

@@ -87,9 +87,17 @@ impl Work {
         self.read(&format!("{}snapshot.json", self.root)).await
     }
 
-    /// Writes batches, then the plan: where the plan stands, all stands.
-    pub(crate) async fn put_plan(&self, plan: &DumpPlan, batches: &[Batch]) -> Result<(), StepError> {
-        self.put_once(&self.batches_key(), &batches).await?;
+    /// Writes batches, then the plan: where the plan stands, all stands. A dump that is repeated or raced may cut a table
+    /// that grew meanwhile in other places, so a plan always holds the parts of the batches that stand.
+    pub(crate) async fn put_plan(&self, plan: &mut DumpPlan, batches: Vec<Batch>) -> Result<(), StepError> {
+        let key = self.batches_key();
+        let standing = match self.put_once(&key, &batches).await? {
+            Some(_) => batches,
+            None => self.read(&key).await?.unwrap_or(batches),
+        };
+        plan.batches = u32::try_from(standing.len()).unwrap_or(u32::MAX);
+        plan.parts = standing.into_iter().flat_map(|batch| batch.parts).collect();
+        plan.parts.sort_by_key(|part| part.number);
         self.put_once(&self.plan_key(), plan).await.map(|_| ())
     }
 

@@ -1,10 +1,10 @@
 //! Rule 1: a backup exists only if its manifest stands, and it is written only after every object was checked.
 
 use crate::{ALL_IS_WELL, dumped, manifests};
-use keepsake_domain::{Classified, FailureClass, FencingToken};
+use keepsake_domain::{Classified, CutLimits, FailureClass, FencingToken, batches, cut};
 use keepsake_steps::ports::Repository;
 use keepsake_testkit::scenario::{Scenario, Setting};
-use keepsake_testkit::{Break, Fault, Faults, MemoryRepository, SourceFault};
+use keepsake_testkit::{Break, Fault, Faults, MemoryRepository, MemoryTable, SourceFault};
 use std::time::Duration;
 
 #[tokio::test(start_paused = true)]
@@ -119,4 +119,27 @@ async fn two_seals_that_race_give_one_manifest_and_one_answer() {
     let puts = scenario.faults[0].operations();
     let puts = puts.iter().filter(|act| act.starts_with("put_new") && act.ends_with("manifest.json"));
     assert_eq!(puts.count(), 2, "both really tried");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dump_that_died_between_batches_and_plan_goes_on_with_the_batches_that_stand() {
+    let scenario = Scenario::new(Setting::default());
+    let run = scenario.begin("run-1").await.unwrap();
+    // The tables were smaller when the dump that died cut them, so it cut them in other places.
+    let mut limits = CutLimits { part_bytes: run.part_size_bytes * 2, ..CutLimits::default() };
+    let shapes: Vec<_> = scenario.source.database().tables.iter().map(MemoryTable::shape).collect();
+    let standing = batches(cut(&shapes, limits), limits);
+    limits.part_bytes = run.part_size_bytes;
+    assert_ne!(standing, batches(cut(&shapes, limits), limits));
+    let json = serde_json::to_vec(&standing).unwrap();
+    scenario.work.put_new(&scenario.work_of(&run).batches_key(), json.into()).await.unwrap();
+
+    scenario.dump_on_held_snapshot(&run).await.unwrap();
+    let plan = scenario.work_of(&run).plan().await.unwrap().unwrap();
+    assert_eq!(Some(standing), scenario.work_of(&run).batches().await.unwrap());
+    assert_eq!(scenario.seal(&run).await.unwrap().rows, 35);
+    assert_eq!(
+        plan.parts.len(),
+        cut(&shapes, CutLimits { part_bytes: run.part_size_bytes * 2, ..limits }).len()
+    );
 }
