@@ -8,6 +8,10 @@ use keepsake_steps::ports::{HeldSnapshot, SourceError};
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
+/// A holder asks its session once a second. When its process is stopped without a word to the server, which then
+/// hears nothing for hours, the server itself ends the transaction after this time.
+const ORPHANED: &str = "SET idle_in_transaction_session_timeout = '5min'";
+
 /// How servers say that an exported snapshot is gone: invalid identifier (up to 16), no such object (from 17), its
 /// process ended in the meantime.
 const GONE: [&str; 3] = ["22023", "42704", "55000"];
@@ -35,6 +39,7 @@ impl Holder {
 
     async fn export(session: Session) -> Result<Self, SourceError> {
         let act = "export a snapshot";
+        session.run(act, ORPHANED).await?;
         let row = session
             .one(
                 act,
