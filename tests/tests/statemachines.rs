@@ -17,9 +17,10 @@ const RETRIED: &[&str] = &[
     "Lambda.AWSLambdaException",
     "Lambda.SdkClientException",
     "Lambda.TooManyRequestsException",
-    // A process that died: every step may run twice, so it is repeated.
+    // A process that died or ran out of its time: every step may run twice and goes on from what stands.
     "Lambda.Unknown",
     "Runtime.ExitError",
+    "Sandbox.Timedout",
 ];
 
 fn each_task(check: impl Fn(&Machine, &State<'_>)) {

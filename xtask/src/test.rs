@@ -49,10 +49,9 @@ fn run_in(cloud: &LocalCloud, arguments: &[String]) -> Result<()> {
 }
 
 fn cargo_test(mut command: Command, arguments: &[String]) -> Result<()> {
-    command
-        .args(["test", "--workspace", "--locked", "--no-fail-fast"])
-        .args(arguments)
-        .current_dir(setup::root());
+    let all = ["--workspace".to_owned()];
+    let arguments = if arguments.is_empty() { &all } else { arguments };
+    command.args(["test", "--locked", "--no-fail-fast"]).args(arguments).current_dir(setup::root());
     if command.status().context("cannot start cargo test")?.success() {
         Ok(())
     } else {

@@ -13,8 +13,9 @@ const BEAT: Duration = Duration::from_secs(1);
 /// import, and one retry fit in. It is also the margin that a function's timeout needs above `relay_seconds`.
 pub const GRACE: Duration = Duration::from_secs(60);
 
-/// How long the second lane waits for the first holder to announce itself.
-const FIRST_HOLDER_WAIT: Duration = Duration::from_secs(120);
+/// How long the second lane waits for the first holder to announce itself. With the longest relay (780 s) and its
+/// grace (60 s) a second holder still ends within a function's 900 s.
+const FIRST_HOLDER_WAIT: Duration = Duration::from_secs(55);
 
 /// Which of the two lanes of the relay a holder runs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -125,7 +126,7 @@ async fn take_first(holder: &Holder<'_>, lane: Lane) -> Result<Box<dyn HeldSnaps
     Err(SourceError::SnapshotLost { name: held.name().to_owned() }.into())
 }
 
-/// Waits for the first holder, for at most two minutes: a cold start and a slow connection fit in.
+/// Waits for the first holder, for at most 55 s: a cold start and a slow connection fit in.
 pub(crate) async fn wait_for_holder(
     holds: &dyn Holds,
     clock: &dyn Clock,

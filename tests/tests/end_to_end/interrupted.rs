@@ -32,31 +32,31 @@ async fn a_worker_that_is_killed_in_the_middle_of_a_part_is_repeated_and_the_bac
     let cloud = Cloud::take();
     let source = TestSource::create(&cloud, SCHEMA, json!({"test_restore": false, "copies": []})).await;
     let arn = cloud.start(&source.policy).unwrap();
-    let killed = kill_when_it_works("EncryptUpload", &cloud, &arn);
+    let killed = kill_while_rows_are_read(&source).await;
 
     let ended = cloud.wait(&arn);
 
-    assert!(killed > 0, "no worker was found to kill");
+    assert!(killed > 0, "no worker was killed while it read rows");
     assert_eq!(ended.status, "SUCCEEDED", "{ended:?}");
     let restored = source.restore_from(&cloud, &cloud.text("repository")).await;
     assert_eq!(rows(&restored, "photos").await, rows(&source.client().await, "photos").await);
     cloud.assert_nothing_left(&arn, &source.policy).await;
 }
 
-/// Kills each process of a function once, as soon as the machine has entered its state.
-fn kill_when_it_works(function: &str, cloud: &Cloud, arn: &str) -> usize {
-    let state = "EncryptUploadBatches";
-    cloud.wait_for_state(arn, state);
+/// Kills the workers as soon as the source shows that one of them reads rows.
+async fn kill_while_rows_are_read(source: &TestSource) -> usize {
+    let client = source.client().await;
+    let reading = "select count(*) from pg_stat_activity where datname = current_database() and state = 'active' \
+                   and query ilike 'copy %' and pid <> pg_backend_pid()";
     let begun = Instant::now();
-    while begun.elapsed() < PATIENCE {
-        let running = processes(function);
-        if !running.is_empty() {
-            // A moment into its work, when rows are on their way.
-            std::thread::sleep(Duration::from_millis(400));
-            Command::new("kill").arg("-9").args(&running).status().unwrap();
-            return running.len();
+    while begun.elapsed() < Duration::from_secs(60) {
+        let readers: i64 = client.query_one(reading, &[]).await.unwrap().get(0);
+        let workers = processes("encrypt-upload");
+        if readers > 0 && !workers.is_empty() {
+            Command::new("kill").arg("-9").args(&workers).status().unwrap();
+            return workers.len();
         }
-        std::thread::sleep(Duration::from_millis(20));
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     0
 }
