@@ -74,7 +74,7 @@ fn fire(cloud: &LocalCloud, deployment: &Deployment) -> Result<execution::Ended>
     deployment::fire_schedule(cloud, schedule)?;
     let arn = execution::wait_for_start(cloud, machine, &known)?;
     say(&format!("the schedule started {arn}"));
-    execution::watch(cloud, &arn, PATIENCE)
+    execution::watch(cloud, &arn, deployment.output("TestRestoreStateMachineArn")?, PATIENCE)
 }
 
 /// SNS delivers within a second here; a busy machine gets half a minute.

@@ -45,8 +45,9 @@ pub fn list(cloud: &LocalCloud, machine: &str) -> Result<BTreeSet<String>> {
 }
 
 /// Shows each state as it is entered, also those of nested executions, until the execution ends.
-pub fn watch(cloud: &LocalCloud, arn: &str, patience: Duration) -> Result<Ended> {
+pub fn watch(cloud: &LocalCloud, arn: &str, nested_machine: &str, patience: Duration) -> Result<Ended> {
     let begun = Instant::now();
+    let before = list(cloud, nested_machine)?;
     let mut shown = Shown { begun, events: 0, last_state: String::new(), quiet: BTreeSet::new() };
     let mut nested: Option<(String, Shown)> = None;
     while begun.elapsed() < patience {
@@ -54,10 +55,10 @@ pub fn watch(cloud: &LocalCloud, arn: &str, patience: Duration) -> Result<Ended>
         let history = history(cloud, arn)?;
         shown.print(&history, "  ");
         if nested.is_none()
-            && let Some(child) = started_child(&history)
+            && let Some(child) = list(cloud, nested_machine)?.difference(&before).next()
         {
             let inner = Shown { begun, events: 0, last_state: String::new(), quiet: BTreeSet::new() };
-            nested = Some((child, inner));
+            nested = Some((child.clone(), inner));
         }
         if let Some((child, inner)) = &mut nested {
             inner.print(&self::history(cloud, child)?, "    test restore: ");
@@ -78,15 +79,6 @@ fn history(cloud: &LocalCloud, arn: &str) -> Result<Vec<Value>> {
     let answer = aws(cloud, &["stepfunctions", "get-execution-history", "--execution-arn", arn]);
     let answer = answer.context("read the execution's history")?;
     Ok(answer["events"].as_array().cloned().unwrap_or_default())
-}
-
-/// The nested execution's id, from the event that reports its start.
-fn started_child(history: &[Value]) -> Option<String> {
-    history.iter().find_map(|event| {
-        let output = event["taskSubmittedEventDetails"]["output"].as_str()?;
-        let output: Value = serde_json::from_str(output).ok()?;
-        output["ExecutionArn"].as_str().map(str::to_owned)
-    })
 }
 
 struct Shown {

@@ -26,8 +26,10 @@ pub fn print(
         println!("    {line}");
     }
     println!("  catalog row");
-    for line in serde_json::to_string_pretty(row)?.lines().take(80) {
-        println!("    {line}");
+    for (column, value) in row.as_object().into_iter().flatten() {
+        if !value.is_object() && !value.is_array() {
+            println!("    {column:31} {}", text(value));
+        }
     }
     further(cloud, deployment, ended)
 }
@@ -107,16 +109,12 @@ fn proof(row: &Value) {
             number(&compared["differences"])
         );
         let phases = test["recovery_time_by_phase"].as_object().cloned().unwrap_or_default();
+        let seconds = |value: &Value| value.as_f64().unwrap_or_default();
         let each: Vec<String> =
-            phases.iter().map(|(phase, ms)| format!("{phase} {:.1} s", number(ms) as f64 / 1000.0)).collect();
-        println!("  recovery time   {:.1} s ({})", recovery_seconds(test), each.join(", "));
+            phases.iter().map(|(phase, value)| format!("{phase} {:.1} s", seconds(value))).collect();
+        let total: f64 = phases.values().map(seconds).sum();
+        println!("  recovery time   {total:.1} s ({})", each.join(", "));
     }
-}
-
-/// From the request for an instance to the end of the comparison, by the catalog's times.
-fn recovery_seconds(test: &Value) -> f64 {
-    let phases = test["recovery_time_by_phase"].as_object().cloned().unwrap_or_default();
-    phases.values().map(number).sum::<u64>() as f64 / 1000.0
 }
 
 fn further(cloud: &LocalCloud, deployment: &Deployment, ended: &Ended) -> Result<()> {
