@@ -10,7 +10,7 @@ use keepsake_postgres::catalog::PostgresCatalog;
 use keepsake_postgres::{PgBin, PostgresSource, PostgresTarget};
 use keepsake_steps::ports::{Clock, Provider, Repository, Secrets};
 use keepsake_steps::{
-    Dumper, Restore, Run, StandingBackup, Work, available_instance, open_backup, read_backup,
+    Dumper, Restore, Run, StandingBackup, Work, available_instance, open_backup, read_backup, renew_lease,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,6 +91,12 @@ impl App {
     pub(crate) async fn work_of(&self, backup_id: BackupId) -> Result<Work, FunctionError> {
         let url = format!("s3://{}", self.settings.work_bucket()?);
         Ok(Work::new(self.repository(&url).await?, backup_id))
+    }
+
+    /// Keeps the policy's lease while a run's later steps go on; a run that was replaced ends here.
+    pub(crate) async fn renew_lease(&self, run: &Run) -> Result<(), FunctionError> {
+        let catalog = self.catalog().await?;
+        Ok(renew_lease(catalog.as_ref(), self.clock.as_ref(), run).await?)
     }
 
     /// The source behind a secret.

@@ -82,7 +82,7 @@ pub async fn hold_snapshot(holder: &Holder<'_>, run: &Run, lane: Lane) -> Result
 }
 
 /// Prolongs a run's lease, and never takes a new one: a run that wakes up after it was replaced must not block the next.
-pub(crate) async fn renew_lease(leases: &dyn Leases, clock: &dyn Clock, run: &Run) -> Result<(), StepError> {
+pub async fn renew_lease(leases: &dyn Leases, clock: &dyn Clock, run: &Run) -> Result<(), StepError> {
     let lease = Lease {
         name: Run::lease_name(&run.policy),
         holder: run.execution_id.clone(),

@@ -26,7 +26,7 @@ pub use begin_backup::{
 };
 pub use dump::{Dumper, dump};
 pub use error::StepError;
-pub use hold_snapshot::{GRACE, Holder, Lane, hold_snapshot, release_snapshot};
+pub use hold_snapshot::{GRACE, Holder, Lane, hold_snapshot, release_snapshot, renew_lease};
 pub use list_backups::{StandingBackup, find_backup, manifest_keys, read_backup};
 pub use open_backup::{newest_keys, open_backup, open_backup_with_recovery_key};
 pub use record_outcome::{

@@ -235,6 +235,7 @@ pub struct CopyInput {
 /// [`FunctionError`].
 pub async fn replicate(app: Arc<App>, input: CopyInput) -> Result<VerifiedCopy, FunctionError> {
     let catalog = app.catalog().await?;
+    app.renew_lease(&input.run).await?;
     let (from, backup) = app.backup(&input.run).await?;
     let to = app.repository(&input.copy.repository).await?;
     let replication = Replication {

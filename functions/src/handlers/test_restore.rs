@@ -26,6 +26,7 @@ pub struct InstanceOutput {
 /// [`FunctionError`].
 pub async fn provision(app: Arc<App>, input: RunInput) -> Result<InstanceOutput, FunctionError> {
     let run = &input.run;
+    app.renew_lease(run).await?;
     let catalog = app.catalog().await?;
     let name = InstanceName::for_backup(run.backup_id);
     let test = catalog.begin_test(run.backup_id, &name, app.clock.now()).await?;
@@ -75,6 +76,7 @@ pub struct RestoreOutput {
 /// # Errors
 /// [`FunctionError`].
 pub async fn restore(app: Arc<App>, input: RestoreInput) -> Result<RestoreOutput, FunctionError> {
+    app.renew_lease(&input.run).await?;
     let restore = app.restore(&input.run).await?;
     let work = app.work(&input.run).await?;
     let began = app.clock.now();
