@@ -3,7 +3,7 @@
 use super::declaration::{
     Declaration, InvalidDeclaration, LocationDeclaration, PolicyDeclaration, SourceDeclaration,
 };
-use keepsake_archive::ArchiveLayout;
+use keepsake_archive::{ArchiveLayout, Recipient};
 use keepsake_domain::{BackupId, Lineage, Schedule};
 use std::collections::BTreeSet;
 
@@ -89,7 +89,7 @@ fn check_policy(policy: &PolicyDeclaration, problems: &mut Vec<String>) {
     if policy.recovery_recipients.is_empty() {
         problems.push(format!("policy {name}: without a recovery recipient, no backup opens without KMS"));
     }
-    if policy.recovery_recipients.iter().any(|recipient| !recipient.starts_with("age1")) {
+    if policy.recovery_recipients.iter().any(|recipient| recipient.parse::<Recipient>().is_err()) {
         problems.push(format!("policy {name}: a recovery recipient is a public key like age1…"));
     }
     if policy.copies.len() > MOST_COPIES {
@@ -117,7 +117,7 @@ mod tests {
     const GOOD: &str = r#"{
         "sources": [{"name": "wedsync", "provider": "supabase", "connection_secret": "env:WEDSYNC_URL"}],
         "locations": [{"name": "main", "url": "s3://backups/main", "region": "eu-central-1"}],
-        "policies": [{"name": "nightly", "source": "wedsync", "primary": "main", "recovery_recipients": ["age1x"],
+        "policies": [{"name": "nightly", "source": "wedsync", "primary": "main", "recovery_recipients": ["age1maeq8lhyy5554azj4w3md27r0j88am77tjm4rwdxh9elq5lh8g5smnc06x"],
                       "schedule_cron": "cron(0 2 * * ? *)", "timezone": "Europe/Vienna"}]
     }"#;
 
@@ -135,13 +135,19 @@ mod tests {
     }
 
     #[test]
+    fn a_recipient_with_one_letter_wrong_is_refused() {
+        let text = problems("age1maeq8lhyy", "age1maeq8lhyz");
+        assert!(text.contains("recovery recipient"), "{text}");
+    }
+
+    #[test]
     fn a_credential_is_refused_and_not_repeated() {
         for (from, to) in [
             ("s3://backups/main", "s3://key:hunter2@backups/main"),
             ("s3://backups/main", "postgres://u:hunter2@h/d"),
             ("env:WEDSYNC_URL", "postgres://u:hunter2@h/d"),
             ("env:WEDSYNC_URL", "hunter2"),
-            ("age1x", "AGE-SECRET-KEY-1HUNTER2"),
+            ("age1maeq8lhyy5554azj4w3md27r0j88am77tjm4rwdxh9elq5lh8g5smnc06x", "AGE-SECRET-KEY-1HUNTER2"),
         ] {
             let text = problems(from, to).to_lowercase();
             assert!(!text.contains("hunter2"), "{text}");

@@ -20,7 +20,7 @@ pub const DECLARATION: &str = r#"{
   ],
   "policies": [{
     "name": "wedsync-nightly", "source": "wedsync", "primary": "main", "copies": ["copy"],
-    "kms_key_id": "alias/suite", "recovery_recipients": ["age1suite"], "schedule_cron": "cron(0 2 * * ? *)",
+    "kms_key_id": "alias/suite", "recovery_recipients": ["age1maeq8lhyy5554azj4w3md27r0j88am77tjm4rwdxh9elq5lh8g5smnc06x"], "schedule_cron": "cron(0 2 * * ? *)",
     "timezone": "Europe/Vienna"
   }]
 }"#;
