@@ -91,6 +91,8 @@ impl Deployment {
         sam_deploy(cloud, "infra/dr-region.yaml", DR_STACK, DR_REGION, &[])?;
         let second = outputs(cloud, DR_STACK, DR_REGION)?;
         self.copy_bucket = second.get("CopyBucketName").context("the second stack names no bucket")?.clone();
+        say("building infra/template.yaml (sam build)");
+        sam_build(cloud, "infra/template.yaml")?;
         say("deploying infra/template.yaml (sam deploy)");
         let parameters = [
             format!("CatalogSecretArn={catalog_secret}"),
@@ -202,6 +204,24 @@ fn create_secret(cloud: &LocalCloud, name: &str, url: &str) -> Result<String> {
     made?["ARN"].as_str().map(str::to_owned).context("the secret has no ARN")
 }
 
+/// Gathers functions and template as `sam local invoke` and other tools of SAM take them; shows that they fit.
+fn sam_build(cloud: &LocalCloud, template: &str) -> Result<()> {
+    let mut sam = cloud.command("sam");
+    sam.current_dir(setup::root()).args(["build", "--template-file", template]);
+    sam.arg("--build-dir").arg(cloud.run_dir().join("sam-build"));
+    run_sam(sam, &format!("sam build of {template}"))
+}
+
+fn run_sam(mut sam: Command, what: &str) -> Result<()> {
+    let output = sam.output().context("cannot start sam")?;
+    if !output.status.success() {
+        let said =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        bail!("{what} failed:\n{said}");
+    }
+    Ok(())
+}
+
 fn sam_deploy(
     cloud: &LocalCloud,
     template: &str,
@@ -218,13 +238,7 @@ fn sam_deploy(
     if !parameters.is_empty() {
         sam.arg("--parameter-overrides").args(parameters);
     }
-    let output = sam.output().context("cannot start sam")?;
-    if !output.status.success() {
-        let said =
-            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        bail!("sam deploy of {template} failed:\n{said}");
-    }
-    Ok(())
+    run_sam(sam, &format!("sam deploy of {template}"))
 }
 
 fn outputs(cloud: &LocalCloud, stack: &str, region: &str) -> Result<BTreeMap<String, String>> {
