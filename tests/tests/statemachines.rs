@@ -68,7 +68,7 @@ fn only_transient_errors_are_retried_and_no_error_name_is_unknown() {
     let known = ["States.ALL"];
     for machine in asl::all() {
         for state in machine.states() {
-            for (part, allowed) in [("Retry", &RETRIED[..]), ("Catch", &known[..])] {
+            for (part, allowed) in [("Retry", RETRIED), ("Catch", &known[..])] {
                 for handler in state.value[part].as_array().into_iter().flatten() {
                     for error in handler["ErrorEquals"].as_array().unwrap() {
                         let name = error.as_str().unwrap();
