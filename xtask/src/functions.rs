@@ -65,7 +65,8 @@ fn cargo_build(root: &Path, arguments: &[&str]) -> Result<()> {
 fn lay_all(root: &Path, release: bool) -> Result<PathBuf> {
     let profile = if release { "release" } else { "debug" };
     let target = target_folder(root);
-    let folder = target.join("lambda");
+    // Where the template looks, also when Cargo builds elsewhere.
+    let folder = root.join("target/lambda");
     for name in names(root)? {
         lay(&target.join(profile).join(&name), &folder.join(&name), release)?;
     }

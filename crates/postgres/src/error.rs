@@ -190,7 +190,9 @@ impl Classified for ConnectError {
         let next = match self {
             Self::Unreachable { .. } => "check network, security group and server, then run again",
             Self::UnknownHost { .. } => "correct the host in the connection URL, then run again",
-            Self::LoginRefused { .. } => "correct user and password in the secret, then run again",
+            Self::LoginRefused { .. } => {
+                "correct user, password and database name in the secret, then run again"
+            }
             Self::Statement { .. } => "read the cause, correct it, then run again",
         };
         Explanation { at_risk: "nothing was changed on the server".to_owned(), next: next.to_owned() }

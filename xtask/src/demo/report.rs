@@ -122,7 +122,7 @@ fn further(cloud: &LocalCloud, deployment: &Deployment, ended: &Ended) -> Result
     let keepsake = deployment.keepsake.display();
     println!("\nLook further (with --keep everything stays up; `cargo x cloud --stop` ends it)");
     println!(
-        "  export AWS_ENDPOINT_URL={endpoint} AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=eu-central-1"
+        "  export AWS_ENDPOINT_URL={endpoint} AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=eu-central-1 AWS_DEFAULT_REGION=eu-central-1"
     );
     println!("  {keepsake} list --repo {}", deployment.repository()?);
     println!("  {keepsake} list --repo {}", deployment.copy_repository());

@@ -235,14 +235,18 @@ impl Classified for SourceError {
                 "correct the host in the source's connection URL, then run again".to_owned()
             }
             Self::LoginRefused { .. } => {
-                "correct user and password in the source's secret, then run again".to_owned()
+                "correct user, password and database name in the source's URL or secret, then run again"
+                    .to_owned()
             }
             Self::Version { .. } => {
                 "install PostgreSQL client tools of the server's major version or newer (layer \
                                      or --pg-bin), then run again"
                     .to_owned()
             }
-            Self::NotReadable { role, .. } => format!("GRANT pg_read_all_data TO {role}, or SELECT on each"),
+            Self::NotReadable { role, .. } => format!(
+                "GRANT pg_read_all_data TO {role}, or SELECT on each; large objects need \
+                     GRANT SELECT ON LARGE OBJECT <id> TO {role}"
+            ),
             Self::HiddenRows { role, .. } => {
                 format!("back up as the tables' owner, or ALTER ROLE {role} BYPASSRLS as an administrator")
             }

@@ -212,7 +212,7 @@ impl Classified for TargetError {
             Self::Unreachable { .. } => {
                 "check network and server, then run the same command again".to_owned()
             }
-            Self::LoginRefused { .. } => "correct user and password of the target, then run again".to_owned(),
+            Self::LoginRefused { .. } => "correct user, password and database name of the target (createdb, if it is missing), then run again".to_owned(),
             Self::CutOff { .. } => {
                 "keepsake verify --repo <URL> --deep, and restore from a copy if it fails".to_owned()
             }
