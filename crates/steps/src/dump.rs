@@ -1,8 +1,8 @@
 //! Dump: everything of the database that is not rows, and the plan of the parts that are.
 
 use crate::hold_snapshot::wait_for_holder;
-use crate::ports::{Clock, DatabaseShape, Holds, Repository, RepositoryError, RowReader, Source, chunks};
-use crate::streams::{Sealing, digest_rows, send_all, upload_sealed};
+use crate::ports::{Clock, DatabaseShape, Holds, Repository, RepositoryError, RowReader, Source};
+use crate::streams::{Sealing, digest_large_objects, send_all, upload_sealed};
 use crate::{DumpPlan, Run, StepError, Work};
 use bytes::Bytes;
 use keepsake_archive::{ArchiveLayout, Attempt, Blobs, Content, StoredObject, readme};
@@ -135,13 +135,6 @@ async fn write_blobs(
     let produce = |to| async move { Ok(dumper.source.dump_large_objects(snapshot_name, &to).await?) };
     let (object, _) =
         upload_sealed(dumper.repository.as_ref(), &key, sealing(run, Content::Opaque), produce).await?;
-    let (sender, rows) = chunks();
-    let read = async move {
-        let outcome = reader.copy_large_objects_out(&sender).await;
-        drop(sender);
-        outcome
-    };
-    let (read, digested) = tokio::join!(read, digest_rows(rows, "large objects"));
-    read?;
-    Ok(Some(Blobs { count: shape.large_objects, content: digested?, object }))
+    let content = digest_large_objects(reader).await?;
+    Ok(Some(Blobs { count: shape.large_objects, content, object }))
 }

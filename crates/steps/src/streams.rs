@@ -5,7 +5,7 @@
 //! that fails drops its sender, and the next one sees a stream that was cut off.
 
 use crate::StepError;
-use crate::ports::{Chunk, ChunkReceiver, ChunkSender, Repository, chunks};
+use crate::ports::{Chunk, ChunkReceiver, ChunkSender, Repository, RowReader, chunks};
 use bytes::Bytes;
 use keepsake_archive::{
     BackupIdentity, Content, CopyText, OpenError, Recipient, RowsHasher, Sealed, Sealer, StoredObject, open,
@@ -246,6 +246,19 @@ pub(crate) async fn digest_rows(mut rows: ChunkReceiver, what: &str) -> Result<C
         }
     }
     hasher.finish().map_err(|torn| StepError::Seal(keepsake_archive::SealError::Torn(torn)))
+}
+
+/// Digests all large objects of a database, as their chunks come.
+pub(crate) async fn digest_large_objects(reader: &mut dyn RowReader) -> Result<CopyText, StepError> {
+    let (sender, rows) = chunks();
+    let read = async move {
+        let outcome = reader.copy_large_objects_out(&sender).await;
+        drop(sender);
+        outcome
+    };
+    let (read, digested) = tokio::join!(read, digest_rows(rows, "large objects"));
+    read?;
+    digested
 }
 
 /// Sends bytes that are at hand, then the end.

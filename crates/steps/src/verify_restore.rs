@@ -3,7 +3,7 @@
 use crate::StepError;
 use crate::list_backups::StandingBackup;
 use crate::ports::{Clock, Repository, RepositoryError, RowReader, Target, chunks};
-use crate::streams::digest_rows;
+use crate::streams::{digest_large_objects, digest_rows};
 use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt};
 use keepsake_archive::CopyText;
@@ -27,7 +27,7 @@ pub async fn read_back(target: &dyn Target, jobs: u32) -> Result<RestoredDatabas
     let sequences = reader.sequences().await?;
     let large_objects = match target.large_objects().await? {
         0 => None,
-        _ => Some(digest_large_objects(reader.as_mut()).await?),
+        _ => Some(as_table(digest_large_objects(reader.as_mut()).await?)),
     };
     Ok(RestoredDatabase { tables, sequences, large_objects, objects: target.objects().await? })
 }
@@ -80,18 +80,9 @@ async fn digest_part(reader: &mut dyn RowReader, plan: &PartPlan) -> Result<Copy
     digested
 }
 
-async fn digest_large_objects(reader: &mut dyn RowReader) -> Result<RestoredTable, StepError> {
-    let (sender, rows) = chunks();
-    let read = async move {
-        let outcome = reader.copy_large_objects_out(&sender).await;
-        drop(sender);
-        outcome
-    };
-    let (read, digested) = tokio::join!(read, digest_rows(rows, "large objects"));
-    read?;
-    let content = digested?;
+fn as_table(content: CopyText) -> RestoredTable {
     let table = TableName { schema: "pg_catalog".to_owned(), name: "large objects".to_owned() };
-    Ok(RestoredTable { table, rows: content.rows, rows_digest: content.rows_digest })
+    RestoredTable { table, rows: content.rows, rows_digest: content.rows_digest }
 }
 
 /// What is known beside the comparison itself.
