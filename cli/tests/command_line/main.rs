@@ -3,6 +3,8 @@
 
 mod bench;
 mod by_hand;
+mod catalog;
+mod cloud;
 mod damage;
 mod database;
 mod interruption;

@@ -31,15 +31,19 @@ impl Ended {
         self
     }
 
-    /// The run failed with this code, one line of error with all these texts, what is at risk, and what is next.
+    /// The run failed with this code, and its last three lines are the error with all these texts, what is at risk, and
+    /// what is next.
     pub fn failed(self, code: i32, texts: &[&str]) -> Self {
         assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
-        let line = |begin: &str| self.stderr.lines().find(|line| line.starts_with(begin));
-        let error = line("error: ").unwrap_or_else(|| panic!("no error line:\n{}", self.stderr));
+        let mut last: Vec<&str> = self.stderr.lines().rev().take(3).collect();
+        last.reverse();
+        let begins = ["error: ", "at risk: ", "next: "];
+        let are_three =
+            last.len() == 3 && last.iter().zip(begins).all(|(line, begin)| line.starts_with(begin));
+        assert!(are_three, "not the three lines:\n{}", self.stderr);
         for text in texts {
-            assert!(error.contains(text), "\"{text}\" is not in: {error}");
+            assert!(last[0].contains(text), "\"{text}\" is not in: {}", last[0]);
         }
-        assert!(line("at risk: ").is_some() && line("next: ").is_some(), "{}", self.stderr);
         self
     }
 
