@@ -38,6 +38,8 @@ pub struct CommandLine {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Show what a backup of a database would protect, and what not.
+    Coverage(CoverageArguments),
     /// Back up one database.
     Backup(BackupArguments),
     /// List the backups of a repository.
@@ -91,7 +93,24 @@ pub struct BackupArguments {
     /// Copy the finished backup there too, and verify it there; may be repeated.
     #[arg(long, value_name = "URL")]
     pub copy_to: Vec<SecretText>,
-    /// What kind of Postgres it is.
+    /// What kind of Postgres it is, where the server does not show it.
+    #[arg(long, value_enum, default_value_t = ProviderName::Plain)]
+    pub provider: ProviderName,
+    /// Folder of pg_dump [default: those in /usr/lib/postgresql, or on PATH].
+    #[arg(long, value_name = "FOLDER")]
+    pub pg_bin: Option<PathBuf>,
+    /// One JSON document on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `keepsake coverage`.
+#[derive(Debug, Args)]
+pub struct CoverageArguments {
+    /// The database: postgres://user@host:port/database, or env:NAME.
+    #[arg(long, value_name = "URL|env:NAME")]
+    pub source: SecretText,
+    /// What kind of Postgres it is, where the server does not show it.
     #[arg(long, value_enum, default_value_t = ProviderName::Plain)]
     pub provider: ProviderName,
     /// Folder of pg_dump [default: those in /usr/lib/postgresql, or on PATH].

@@ -244,7 +244,9 @@ fn run(
     }
 }
 
-fn provider(name: ProviderName) -> Provider {
+/// The provider behind a name of the command line.
+#[must_use]
+pub fn provider(name: ProviderName) -> Provider {
     match name {
         ProviderName::Plain => Provider::Plain,
         ProviderName::Rds => Provider::Rds,

@@ -2,8 +2,8 @@
 
 use crate::measures::peak_memory_bytes;
 use crate::text;
-use keepsake_archive::{Manifest, Uncovered};
-use keepsake_domain::{BackupId, Lineage, Timestamp};
+use keepsake_archive::Manifest;
+use keepsake_domain::{BackupId, Coverage, Lineage, Timestamp};
 use keepsake_steps::{Run, SealedBackup, VerifiedCopy};
 use serde::Serialize;
 use std::fmt;
@@ -35,7 +35,8 @@ pub struct BackupSummary {
     large_objects: u64,
     snapshot_at: Timestamp,
     key_holders: Vec<String>,
-    not_covered: Vec<Uncovered>,
+    #[serde(flatten)]
+    coverage: Coverage,
     copies: Vec<VerifiedCopy>,
     seconds: f64,
     schema_seconds: f64,
@@ -69,7 +70,7 @@ impl BackupSummary {
             large_objects: manifest.blobs.as_ref().map_or(0, |blobs| blobs.count),
             snapshot_at: manifest.snapshot_at,
             key_holders: manifest.key_holders.clone(),
-            not_covered: manifest.coverage.not_covered.clone(),
+            coverage: manifest.coverage.clone(),
             copies,
             seconds: total.as_secs_f64(),
             schema_seconds: spent.schema.as_secs_f64(),
@@ -101,8 +102,12 @@ impl fmt::Display for BackupSummary {
         for copy in &self.copies {
             writeln!(f, "  copy      {}, {} objects verified", copy.repository, copy.objects)?;
         }
-        for left_out in &self.not_covered {
+        for left_out in &self.coverage.not_covered {
             writeln!(f, "  left out  {}: {} ({})", left_out.what, left_out.why, left_out.advice)?;
+        }
+        let limited = self.coverage.limited.len() as u64;
+        if limited > 0 {
+            writeln!(f, "  limited   {} things; keepsake show tells which", text::count(limited))?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ mod backup_summary;
 mod catalog;
 mod connection;
 mod context;
+mod coverage;
 mod environment;
 mod failure;
 mod held_snapshot;
@@ -104,6 +105,9 @@ async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
     match command {
         Command::Backup(arguments) => backup::backup(context, arguments).await,
         Command::Restore(arguments) => restore::restore(context, arguments).await,
+        Command::Coverage(arguments) => {
+            unless_interrupted(coverage::coverage(context, arguments), untouched).await
+        }
         Command::List(arguments) => unless_interrupted(list::list(context, arguments), untouched).await,
         Command::Show(arguments) => unless_interrupted(show::show(context, arguments), untouched).await,
         Command::Verify(arguments) => unless_interrupted(verify::verify(context, arguments), untouched).await,

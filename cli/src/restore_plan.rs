@@ -1,8 +1,7 @@
 //! What a restore would do, shown before anything happens.
 
 use crate::text;
-use keepsake_archive::Uncovered;
-use keepsake_domain::{BackupId, Certificate, Lineage, Timestamp, Verdict};
+use keepsake_domain::{BackupId, Certificate, Coverage, Lineage, Timestamp, Verdict};
 use keepsake_steps::StandingBackup;
 use keepsake_steps::ports::TargetFacts;
 use serde::Serialize;
@@ -36,7 +35,8 @@ pub struct RestorePlan {
     key_holders: Vec<String>,
     /// As an earlier restore of this backup took, if one was recorded.
     expected_seconds: Option<u64>,
-    not_covered: Vec<Uncovered>,
+    #[serde(flatten)]
+    coverage: Coverage,
     #[serde(skip)]
     now: Timestamp,
 }
@@ -78,7 +78,7 @@ impl RestorePlan {
             large_objects: manifest.blobs.as_ref().map_or(0, |blobs| blobs.count),
             key_holders: manifest.key_holders.clone(),
             expected_seconds: proven.map(expected_seconds),
-            not_covered: manifest.coverage.not_covered.clone(),
+            coverage: manifest.coverage.clone(),
             now,
         }
     }
@@ -132,8 +132,11 @@ impl fmt::Display for RestorePlan {
         for object in &self.target_holds {
             writeln!(f, "  IN THE WAY {object}")?;
         }
-        for left_out in &self.not_covered {
+        for left_out in &self.coverage.not_covered {
             writeln!(f, "  left out   {}: {} ({})", left_out.what, left_out.why, left_out.advice)?;
+        }
+        for limited in &self.coverage.limited {
+            writeln!(f, "  limited    {}: {} ({})", limited.what, limited.why, limited.advice)?;
         }
         Ok(())
     }

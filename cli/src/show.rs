@@ -2,6 +2,7 @@
 
 use crate::arguments::ShowArguments;
 use crate::context::Context;
+use crate::coverage;
 use crate::failure::Failure;
 use crate::list::proof;
 use crate::standing::certificates;
@@ -70,12 +71,7 @@ fn for_people(
     lines.extend(sizes(manifest));
     lines.extend(manifest.key_holders.iter().map(|holder| format!("  opens by   {holder}")));
     lines.extend(tables(manifest));
-    lines.push("not covered:".to_owned());
-    if manifest.coverage.not_covered.is_empty() {
-        lines.push("  nothing is left out".to_owned());
-    }
-    let left_out = &manifest.coverage.not_covered;
-    lines.extend(left_out.iter().map(|item| format!("  {}: {} ({})", item.what, item.why, item.advice)));
+    lines.extend(coverage::lines(&manifest.coverage));
     lines.join("\n")
 }
 

@@ -5,6 +5,7 @@ mod bench;
 mod by_hand;
 mod catalog;
 mod cloud;
+mod coverage;
 mod damage;
 mod database;
 mod interruption;

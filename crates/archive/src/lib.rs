@@ -25,8 +25,7 @@ pub use digest::{RowsHasher, TornRow};
 pub use key_file::{KEY_FORMAT_VERSION, KeyFile, WrappedKey, wrap_for};
 pub use keys::{BackupIdentity, InvalidRecipient, KeyError, Recipient};
 pub use manifest::{
-    Blobs, CopyText, Coverage, FORMAT_VERSION, Manifest, ManifestError, Part, ServerFacts, StoredObject,
-    ToolVersions, Uncovered,
+    Blobs, CopyText, FORMAT_VERSION, Manifest, ManifestError, Part, ServerFacts, StoredObject, ToolVersions,
 };
 pub use names::{ArchiveLayout, Attempt, InvalidName};
 pub use open::{Detector, OpenError, Opened, open};

@@ -2,7 +2,7 @@
 
 use crate::ArchiveLayout;
 use keepsake_domain::{
-    BackupId, BlockRange, FencingToken, Lineage, Lsn, RestoredDatabase, RestoredTable, RowsDigest,
+    BackupId, BlockRange, Coverage, FencingToken, Lineage, Lsn, RestoredDatabase, RestoredTable, RowsDigest,
     SequenceValue, TableName, Timestamp, TransactionSnapshot,
 };
 use serde::{Deserialize, Serialize};
@@ -86,24 +86,6 @@ pub struct ServerFacts {
     pub locale_provider: String,
     /// Installed extensions and their versions.
     pub extensions: BTreeMap<String, String>,
-}
-
-/// Something that the backup does not hold, so that nobody learns it only at the restore.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Uncovered {
-    /// What, by kind and name.
-    pub what: String,
-    /// Why not.
-    pub why: String,
-    /// What the user can do.
-    pub advice: String,
-}
-
-/// What is protected and what is not.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Coverage {
-    /// Left out, each with its reason.
-    pub not_covered: Vec<Uncovered>,
 }
 
 /// Versions of the programs that took part.

@@ -74,7 +74,7 @@ fn manifest() -> Manifest {
             content: CopyText { rows: 6, raw_bytes: 60, rows_digest: RowsDigest(4) },
             object: StoredObject::of_bytes(layout.blobs(1, attempt), b"blobs"),
         }),
-        coverage: Coverage::default(),
+        coverage: keepsake_domain::Coverage::default(),
         recipient: "age1ehm8cx8c3uecvmp0yf6x48u586gkgplq0aq6udv9hvk0w62xcv5q6rvqve".into(),
         key_holders: vec!["age age1x".into()],
         tools: ToolVersions { keepsake: "0.1.0".into(), pg_dump: "pg_dump (PostgreSQL) 15.18".into() },

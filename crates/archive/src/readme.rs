@@ -1,6 +1,7 @@
 //! The README that lies in every archive: how to restore without any code of ours.
 
 use crate::{ArchiveLayout, KEY_FORMAT_VERSION, manifest::FORMAT_VERSION};
+use keepsake_domain::{Coverage, Uncovered};
 
 const BEGIN: &str = "#--- begin restore.sh\n";
 const END: &str = "#--- end restore.sh\n";
@@ -11,12 +12,13 @@ const SCRIPT: &str = include_str!("restore.sh");
 /// The lines between `#--- begin restore.sh` and `#--- end restore.sh` are one bash script; see
 /// [`restore_script`]. It is the same text for the same arguments, so writing it twice is harmless.
 #[must_use]
-pub fn readme(layout: &ArchiveLayout, database: &str) -> String {
+pub fn readme(layout: &ArchiveLayout, database: &str, coverage: &Coverage) -> String {
     let script = SCRIPT.replace("@ROOT@", &layout.root());
     format!(
-        "{}\n{BEGIN}{script}{END}\n{}",
+        "{}\n{BEGIN}{script}{END}\n{}\n{}",
         introduction(layout, &database.escape_debug().to_string()),
-        with_kms()
+        with_kms(),
+        left_out(coverage)
     )
 }
 
@@ -83,10 +85,24 @@ The second region's replica of a multi-Region key does the same: add --region, a
 "
 }
 
+/// Behind the script, and with names on one line, so that no name can be taken for a marker.
+fn left_out(coverage: &Coverage) -> String {
+    let line = |one: &Uncovered| format!("  {}: {} ({})\n", one.what.escape_debug(), one.why, one.advice);
+    let list = |title: &str, all: &[Uncovered]| match all {
+        [] => String::new(),
+        all => format!("{title}\n{}", all.iter().map(line).collect::<String>()),
+    };
+    [
+        list("What is not in this backup", &coverage.not_covered),
+        list("What is in it with a limit", &coverage.limited),
+    ]
+    .join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use keepsake_domain::{BackupId, Lineage};
+    use keepsake_domain::{BackupId, CoverageKind, Lineage};
     use std::io::Write;
     use std::process::{Command, Stdio};
     use uuid::Uuid;
@@ -98,7 +114,7 @@ mod tests {
 
     #[test]
     fn the_script_is_found_and_is_bash() {
-        let text = readme(&layout(), "app");
+        let text = readme(&layout(), "app", &Coverage::default());
         let script = restore_script(&text).expect("a script");
         assert!(script.contains(&layout().root()) && !script.contains("@ROOT@"));
         let mut bash = Command::new("bash").arg("-n").stdin(Stdio::piped()).spawn().expect("bash");
@@ -106,9 +122,30 @@ mod tests {
         assert!(bash.wait().expect("ended").success());
     }
 
+    const EVIL: &str = "x\n#--- begin restore.sh\nrm -rf /\n#--- end restore.sh\n";
+
+    fn uncovered(what: &str) -> Uncovered {
+        Uncovered {
+            kind: CoverageKind::ForeignTable,
+            what: what.into(),
+            why: "far".into(),
+            advice: "go".into(),
+        }
+    }
+
     #[test]
-    fn a_database_name_cannot_put_commands_into_the_script() {
-        let text = readme(&layout(), "x\n#--- begin restore.sh\nrm -rf /\n#--- end restore.sh\n");
-        assert_eq!(restore_script(&text), restore_script(&readme(&layout(), "app")));
+    fn no_name_can_put_commands_into_the_script() {
+        let coverage = Coverage { not_covered: vec![uncovered(EVIL)], limited: vec![uncovered(EVIL)] };
+        let text = readme(&layout(), EVIL, &coverage);
+        assert_eq!(restore_script(&text), restore_script(&readme(&layout(), "app", &Coverage::default())));
+    }
+
+    #[test]
+    fn what_is_left_out_is_told_with_reason_and_advice() {
+        let coverage =
+            Coverage { not_covered: vec![uncovered("rows of t")], limited: vec![uncovered("matter m")] };
+        let text = readme(&layout(), "app", &coverage);
+        assert!(text.contains("What is not in this backup\n  rows of t: far (go)\n"), "{text}");
+        assert!(text.contains("What is in it with a limit\n  matter m: far (go)\n"), "{text}");
     }
 }

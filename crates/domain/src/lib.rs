@@ -4,6 +4,7 @@
 //! A decision is handed `now` and all that it needs, and returns a complete value that others carry out.
 
 mod connection;
+mod coverage;
 mod cron;
 mod digest;
 mod failure;
@@ -13,10 +14,12 @@ mod lineage;
 mod notice;
 mod parts;
 mod proof;
+mod provider;
 mod snapshot;
 mod table;
 
 pub use connection::{ConnectionUrl, InvalidConnectionUrl};
+pub use coverage::{Coverage, CoverageKind, Finding, Protection, Uncovered, coverage};
 pub use cron::{InvalidSchedule, Schedule};
 pub use digest::{InvalidRowsDigest, RowsDigest};
 pub use failure::{Classified, Explanation, FailureClass, chain};
@@ -26,6 +29,7 @@ pub use lineage::{InvalidLineage, InvalidLsn, Lineage, Lsn};
 pub use notice::{Notice, NoticeKind, Severity};
 pub use parts::{Batch, BlockRange, CutLimits, PartPlan, batches, cut};
 pub use proof::{Certificate, RestoredDatabase, RestoredTable, Verdict, compare};
+pub use provider::{Provider, ProviderMarks};
 pub use snapshot::{InvalidSnapshot, TransactionSnapshot};
 pub use table::{SequenceName, SequenceValue, TableName, TableShape, quote_identifier};
 

@@ -6,7 +6,7 @@ use crate::streams::{Sealing, digest_large_objects, send_all, upload_sealed};
 use crate::{DumpPlan, Run, StepError, Work};
 use bytes::Bytes;
 use keepsake_archive::{ArchiveLayout, Attempt, Blobs, Content, StoredObject, readme};
-use keepsake_domain::{CutLimits, FailureClass, batches, cut};
+use keepsake_domain::{Coverage, CutLimits, FailureClass, batches, cut};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -51,7 +51,7 @@ pub async fn dump(dumper: &Dumper, run: &Run) -> Result<DumpPlan, StepError> {
     let sequences = reader.sequences().await?;
     let (schema, schema_raw_bytes) = write_schema(dumper, run, &layout, &name).await?;
     let globals = write_globals(dumper, run, &layout, &shape).await?;
-    let readme = write_readme(dumper, run, &layout).await?;
+    let readme = write_readme(dumper, run, &layout, &shape.coverage).await?;
     let blobs = write_blobs(dumper, run, &layout, &name, &shape, reader.as_mut()).await?;
     let limits = CutLimits { part_bytes: run.part_size_bytes, ..CutLimits::default() };
     let parts = cut(&shape.tables, limits);
@@ -107,9 +107,14 @@ async fn write_globals(
     Ok(sealed.0)
 }
 
-async fn write_readme(dumper: &Dumper, run: &Run, layout: &ArchiveLayout) -> Result<StoredObject, StepError> {
+async fn write_readme(
+    dumper: &Dumper,
+    run: &Run,
+    layout: &ArchiveLayout,
+    coverage: &Coverage,
+) -> Result<StoredObject, StepError> {
     let key = layout.readme();
-    let text = Bytes::from(readme(layout, &run.facts.database));
+    let text = Bytes::from(readme(layout, &run.facts.database, coverage));
     match dumper.repository.put_new(&key, text.clone()).await {
         Ok(_) => Ok(StoredObject::of_bytes(key, &text)),
         Err(RepositoryError::AlreadyExists { .. }) => {

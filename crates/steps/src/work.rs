@@ -48,7 +48,7 @@ pub struct DumpPlan {
     /// Where sequences stood.
     pub sequences: Vec<SequenceValue>,
     /// What is left out.
-    pub coverage: keepsake_archive::Coverage,
+    pub coverage: keepsake_domain::Coverage,
     /// Every part to upload.
     pub parts: Vec<PartPlan>,
     /// How many batches they were grouped into.

@@ -1,68 +1,123 @@
-//! What a full backup leaves out, so that nobody learns it only at the restore.
+//! What a full backup leaves out or holds with a limit, as found in the catalogs.
 
 use super::FOREIGN_SCHEMAS;
 use crate::error::ConnectError;
 use crate::session::Session;
-use keepsake_archive::{Coverage, Uncovered};
+use keepsake_domain::{Coverage, CoverageKind, Finding, Provider};
 
-struct Question {
-    sql: String,
-    why: &'static str,
-    advice: &'static str,
+/// Not a member of an extension.
+const OWN: &str =
+    "NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
+    AND d.deptype = 'e')";
+
+/// Without primary key and without another identity, so that the WAL does not say which row was changed.
+const NO_IDENTITY: &str = "c.relkind = 'r' AND c.relpersistence = 'p' AND (c.relreplident = 'n'
+    OR c.relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary))";
+
+fn relations(which: &str) -> String {
+    format!(
+        "SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE {FOREIGN_SCHEMAS} AND {which}"
+    )
 }
 
-fn questions() -> Vec<Question> {
-    let relations = |what: &str, which: &str| {
-        format!(
-            "SELECT '{what} ' || n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n
-            ON n.oid = c.relnamespace WHERE {FOREIGN_SCHEMAS} AND {which}"
-        )
-    };
+/// Each statement gives the names of one kind; one empty name where the kind says it all.
+fn questions() -> Vec<(CoverageKind, String)> {
+    let text = |kind, sql: &str| (kind, sql.to_owned());
     vec![
-        Question {
-            sql: relations("rows of foreign table", "c.relkind = 'f'"),
-            why: "its rows live on another server",
-            advice: "back up that server as a source of its own",
-        },
-        Question {
-            sql: relations("tablespace of", "c.reltablespace <> 0 AND c.relkind IN ('r','p','m','i','I')"),
-            why: "another server has other disks",
-            advice: "move the table after the restore by ALTER TABLE … SET TABLESPACE",
-        },
-        Question {
-            sql: "SELECT 'subscription ' || subname FROM pg_subscription WHERE subdbid = \
-                  (SELECT oid FROM pg_database WHERE datname = current_database())"
-                .to_owned(),
-            why: "its connection holds a password, and two subscribers of one slot would lose changes",
-            advice: "create the subscription again after the restore",
-        },
-        Question {
-            sql: "SELECT 'replication slot ' || slot_name FROM pg_replication_slots WHERE database = \
-                  current_database()"
-                .to_owned(),
-            why: "a slot is a position in this server's WAL",
-            advice: "let the consumer begin anew after the restore",
-        },
-        Question {
-            sql: "SELECT 'passwords of roles' WHERE EXISTS (SELECT FROM pg_roles WHERE rolcanlogin)"
-                .to_owned(),
-            why: "passwords are never read; missing roles are restored without login",
-            advice: "set passwords and LOGIN after the restore, from your secrets",
-        },
+        (
+            CoverageKind::HiddenRows,
+            relations("c.relkind = 'r' AND c.relpersistence <> 't' AND row_security_active(c.oid)"),
+        ),
+        text(
+            CoverageKind::OtherDatabase,
+            "SELECT datname::text FROM pg_database WHERE NOT datistemplate
+             AND datname <> current_database()",
+        ),
+        (CoverageKind::ForeignTable, relations("c.relkind = 'f'")),
+        (
+            CoverageKind::ExtensionTable,
+            relations(&format!(
+                "c.relkind = 'r' AND NOT {OWN} AND pg_relation_size(c.oid) > 0
+                 AND NOT EXISTS (SELECT FROM pg_extension e WHERE c.oid = ANY (e.extconfig))"
+            )),
+        ),
+        text(
+            CoverageKind::ExtensionFiles,
+            "SELECT extname::text FROM pg_extension WHERE extname NOT IN
+             (SELECT name FROM pg_available_extensions)",
+        ),
+        text(
+            CoverageKind::TemporaryTables,
+            "SELECT '' WHERE EXISTS (SELECT FROM pg_class WHERE relkind = 'r'
+             AND relpersistence = 't')",
+        ),
+        text(
+            CoverageKind::Subscription,
+            "SELECT subname::text FROM pg_subscription WHERE subdbid =
+             (SELECT oid FROM pg_database WHERE datname = current_database())",
+        ),
+        text(
+            CoverageKind::ReplicationSlot,
+            "SELECT slot_name::text FROM pg_replication_slots
+             WHERE database = current_database()",
+        ),
+        (CoverageKind::Tablespace, relations("c.reltablespace <> 0 AND c.relkind IN ('r','p','m','i','I')")),
+        text(CoverageKind::RolePasswords, "SELECT '' WHERE EXISTS (SELECT FROM pg_roles WHERE rolcanlogin)"),
+        text(CoverageKind::SharedLabels, "SELECT '' WHERE EXISTS (SELECT FROM pg_shseclabel)"),
+        text(CoverageKind::ServerSettings, "SELECT ''"),
+        (
+            CoverageKind::UnloggedTable,
+            relations(&format!("c.relkind = 'r' AND c.relpersistence = 'u' AND {OWN}")),
+        ),
+        (CoverageKind::NoReplicaIdentity, relations(&format!("{NO_IDENTITY} AND {OWN}"))),
+        text(
+            CoverageKind::LargeObjects,
+            "SELECT count(*)::text FROM pg_largeobject_metadata HAVING count(*) > 0",
+        ),
+        (
+            CoverageKind::MaterializedView,
+            relations(&format!("c.relkind = 'm' AND c.relispopulated AND {OWN}")),
+        ),
+        text(
+            CoverageKind::Extension,
+            "SELECT extname || ' ' || extversion FROM pg_extension
+             WHERE extname <> 'plpgsql'",
+        ),
+        text(CoverageKind::EventTrigger, "SELECT evtname::text FROM pg_event_trigger"),
+        text(
+            CoverageKind::SecurityLabels,
+            "SELECT count(*) || ' of provider ' || provider FROM pg_seclabel
+             GROUP BY provider",
+        ),
+        text(
+            CoverageKind::Roles,
+            "SELECT string_agg(rolname, ', ' ORDER BY rolname) FROM pg_roles
+             WHERE rolname !~ '^pg_' AND oid <> 10 HAVING count(*) > 0",
+        ),
+        text(
+            CoverageKind::DatabaseSettings,
+            "SELECT count(*) || COALESCE(' for role ' || r.rolname, ' for all roles')
+             FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole, unnest(s.setconfig) one
+             WHERE s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+             GROUP BY r.rolname",
+        ),
     ]
 }
 
-/// Answers with everything that is not covered; nothing else is left out.
-pub(crate) async fn coverage(session: &Session) -> Result<Coverage, ConnectError> {
-    let mut not_covered = Vec::new();
-    for question in questions() {
-        for what in session.texts("read what is not covered", &question.sql).await? {
-            not_covered.push(Uncovered {
-                what,
-                why: question.why.to_owned(),
-                advice: question.advice.to_owned(),
-            });
-        }
+/// Asks for everything that is not protected as a plain table is; the decision is the domain's.
+pub(crate) async fn coverage(session: &Session, provider: Provider) -> Result<Coverage, ConnectError> {
+    let act = "read what is not covered";
+    let mut findings = Vec::new();
+    for (kind, sql) in questions() {
+        let objects = session.texts(act, &sql).await?;
+        findings.extend(objects.into_iter().map(|object| Finding { kind, object }));
     }
-    Ok(Coverage { not_covered })
+    let own = provider.own_databases();
+    findings
+        .retain(|found| found.kind != CoverageKind::OtherDatabase || !own.contains(&found.object.as_str()));
+    let schemas = session.texts(act, "SELECT nspname::text FROM pg_namespace").await?;
+    let kept = schemas.into_iter().filter(|schema| provider.managed_schemas().contains(&schema.as_str()));
+    findings.extend(kept.map(|object| Finding { kind: CoverageKind::ProviderSchema, object }));
+    Ok(keepsake_domain::coverage(findings))
 }

@@ -2,6 +2,7 @@
 
 use crate::error::ConnectError;
 use crate::session::Session;
+use keepsake_domain::Provider;
 use serde_json::{Value, json};
 
 /// Roles that own something here or are named in rights or policies are marked `referenced`. The bootstrap superuser
@@ -35,7 +36,7 @@ const EXTENSIONS: &str =
     "SELECT COALESCE(json_object_agg(extname, extversion ORDER BY extname), '{}')::text FROM pg_extension";
 
 /// See the crate's documentation for the JSON shape.
-pub(crate) async fn globals(session: &Session, provider: &Value) -> Result<Value, ConnectError> {
+pub(crate) async fn globals(session: &Session, provider: Provider) -> Result<Value, ConnectError> {
     Ok(json!({
         "provider": provider,
         "database": read(session, DATABASE).await?,

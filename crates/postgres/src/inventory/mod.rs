@@ -3,6 +3,7 @@
 mod coverage;
 mod globals;
 mod objects;
+mod provider;
 mod sequences;
 mod server;
 mod tables;
@@ -10,6 +11,7 @@ mod tables;
 pub(crate) use coverage::coverage;
 pub(crate) use globals::globals;
 pub(crate) use objects::{large_objects, objects};
+pub(crate) use provider::provider;
 pub(crate) use sequences::sequences;
 pub(crate) use server::{available_extensions, server_facts};
 pub(crate) use tables::tables;

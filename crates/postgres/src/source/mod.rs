@@ -23,7 +23,7 @@ pub struct PostgresSource {
 }
 
 impl PostgresSource {
-    /// `pg_bin` says where `pg_dump` is looked for.
+    /// `provider` counts where the server does not show its own; `pg_bin` says where `pg_dump` is looked for.
     #[must_use]
     pub fn new(url: ConnectionUrl, provider: Provider, pg_bin: PgBin) -> Self {
         Self { url, provider, pg_bin }
@@ -46,13 +46,16 @@ impl Source for PostgresSource {
 
     async fn shape(&self, snapshot_name: &str) -> Result<DatabaseShape, SourceError> {
         let session = snapshot::in_snapshot(&self.url, snapshot_name).await?;
-        let provider = serde_json::to_value(self.provider).unwrap_or_default();
+        let provider = match inventory::provider(&session).await? {
+            Provider::Plain => self.provider,
+            recognised => recognised,
+        };
         Ok(DatabaseShape {
             tables: inventory::tables(&session).await?,
             large_objects: inventory::large_objects(&session).await?,
             objects: inventory::objects(&session).await?,
-            globals: inventory::globals(&session, &provider).await?,
-            coverage: inventory::coverage(&session).await?,
+            globals: inventory::globals(&session, provider).await?,
+            coverage: inventory::coverage(&session, provider).await?,
         })
     }
 

@@ -17,10 +17,11 @@ mod target;
 pub use catalog::{
     AlertLog, CatalogError, CompletedBackup, Copies, CopyRecord, CopyState, Execution, Executions,
     FailureRecord, Holds, Lease, Leases, LiveHold, NewExecution, Policies, Policy, PolicyCopy, PolicySource,
-    Provider, RunningTest, TestOutcome, Tests,
+    RunningTest, TestOutcome, Tests,
 };
 pub use clock::Clock;
 pub use instances::{Instance, InstanceSpec, InstanceStatus, Instances, InstancesError};
+pub use keepsake_domain::Provider;
 pub use keys::{KeyHolder, KeyHolderError};
 pub use notices::{Notices, NoticesError};
 pub use repository::{Chunk, ChunkReceiver, ChunkSender, ObjectInfo, Repository, RepositoryError, chunks};

@@ -1,8 +1,8 @@
 use super::{ChunkSender, RowReader};
 use async_trait::async_trait;
-use keepsake_archive::{Coverage, ServerFacts};
+use keepsake_archive::ServerFacts;
 use keepsake_domain::{
-    Classified, Explanation, FailureClass, Lineage, Lsn, TableShape, Timestamp, TransactionSnapshot,
+    Classified, Coverage, Explanation, FailureClass, Lineage, Lsn, TableShape, Timestamp, TransactionSnapshot,
 };
 use serde::{Deserialize, Serialize};
 

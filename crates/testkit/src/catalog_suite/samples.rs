@@ -2,12 +2,11 @@
 
 use super::Catalog;
 use keepsake_archive::{
-    ArchiveLayout, Attempt, CopyText, Coverage, FORMAT_VERSION, Manifest, Part, ServerFacts, StoredObject,
-    ToolVersions,
+    ArchiveLayout, Attempt, CopyText, FORMAT_VERSION, Manifest, Part, ServerFacts, StoredObject, ToolVersions,
 };
 use keepsake_domain::{
-    BackupId, Certificate, FencingToken, Lineage, Lsn, RowsDigest, SequenceName, SequenceValue, TableName,
-    Timestamp, TransactionSnapshot, Verdict,
+    BackupId, Certificate, Coverage, FencingToken, Lineage, Lsn, RowsDigest, SequenceName, SequenceValue,
+    TableName, Timestamp, TransactionSnapshot, Verdict,
 };
 use keepsake_steps::ports::{Execution, NewExecution, Policy};
 use std::{collections::BTreeMap, time::Duration};

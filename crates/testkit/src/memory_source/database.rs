@@ -1,8 +1,7 @@
 //! What a twin's database holds.
 
 use bytes::Bytes;
-use keepsake_archive::Coverage;
-use keepsake_domain::{PartPlan, SequenceName, SequenceValue, TableName, TableShape};
+use keepsake_domain::{Coverage, PartPlan, SequenceName, SequenceValue, TableName, TableShape};
 use keepsake_steps::ports::DatabaseShape;
 use serde::{Deserialize, Serialize};
 

@@ -15,5 +15,5 @@ pub use error::CatalogError;
 pub use executions::{CompletedBackup, Execution, Executions, FailureRecord, NewExecution};
 pub use holds::{Holds, LiveHold};
 pub use leases::{Lease, Leases};
-pub use policies::{Policies, Policy, PolicyCopy, PolicySource, Provider};
+pub use policies::{Policies, Policy, PolicyCopy, PolicySource};
 pub use tests::{RunningTest, TestOutcome, Tests};

@@ -2,22 +2,8 @@
 
 use super::CatalogError;
 use async_trait::async_trait;
-use keepsake_domain::{LocationId, PolicyId, SourceId};
+use keepsake_domain::{LocationId, PolicyId, Provider, SourceId};
 use serde::{Deserialize, Serialize};
-
-/// What kind of managed Postgres a source is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Provider {
-    /// Any server.
-    Plain,
-    /// Amazon RDS.
-    Rds,
-    /// Amazon Aurora.
-    Aurora,
-    /// Supabase.
-    Supabase,
-}
 
 /// The source of a policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
