@@ -60,6 +60,8 @@ pub struct ScriptedFault {
 #[derive(Debug, Default)]
 struct Script {
     at: BTreeMap<usize, Fault>,
+    at_call: BTreeMap<(String, usize), Fault>,
+    calls: BTreeMap<String, usize>,
     refuse_from: Option<usize>,
     operations: Vec<String>,
 }
@@ -84,6 +86,14 @@ impl Faults {
         self
     }
 
+    /// Adds a fault to the call of that number, from 0, of one kind of operation: the first word of its text. Tasks that
+    /// race change the order of operations, but seldom how often each kind is called.
+    #[must_use]
+    pub fn at_call(self, kind: &str, call: usize, fault: Fault) -> Self {
+        self.lock().at_call.insert((kind.to_owned(), call), fault);
+        self
+    }
+
     /// Refuses that operation and all later ones: the process lost its network.
     #[must_use]
     pub fn refuse_from(self, index: usize) -> Self {
@@ -95,6 +105,12 @@ impl Faults {
     #[must_use]
     pub fn operations(&self) -> Vec<String> {
         self.lock().operations.clone()
+    }
+
+    /// How often each kind of operation was called so far.
+    #[must_use]
+    pub fn calls(&self) -> BTreeMap<String, usize> {
+        self.lock().calls.clone()
     }
 
     /// How many operations there were so far.
@@ -136,8 +152,12 @@ impl Faults {
         let mut script = self.lock();
         let index = script.operations.len();
         script.operations.push(operation.to_owned());
+        let kind = operation.split(' ').next().unwrap_or_default().to_owned();
+        let count = script.calls.entry(kind.clone()).or_default();
+        let call = (kind, std::mem::replace(count, *count + 1));
         let refused = script.refuse_from.is_some_and(|from| index >= from);
-        let fault = if refused { Some(Fault::Refuse) } else { script.at.get(&index).cloned() };
+        let scripted = || script.at.get(&index).or_else(|| script.at_call.get(&call)).cloned();
+        let fault = if refused { Some(Fault::Refuse) } else { scripted() };
         (index, fault)
     }
 

@@ -4,6 +4,7 @@
 pub mod catalog_suite;
 mod clock;
 mod faults;
+mod faulty;
 mod faulty_repository;
 mod memory_catalog;
 mod memory_instances;
@@ -19,6 +20,7 @@ pub mod scenario;
 
 pub use clock::TestClock;
 pub use faults::{Fault, Faults, Gate, ScriptedFault};
+pub use faulty::{Faulty, FaultyHeldSnapshot, FaultyRowReader, FaultyRowWriter};
 pub use faulty_repository::FaultyRepository;
 pub use memory_catalog::{CatalogRun, CatalogTest, MemoryCatalog, SentNotice};
 pub use memory_instances::MemoryInstances;

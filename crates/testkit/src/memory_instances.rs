@@ -20,6 +20,8 @@ pub struct MemoryInstances {
     broken: Option<String>,
 }
 
+/// Reference of the secret of every instance here.
+pub(crate) const INSTANCE_SECRET: &str = "secret/throwaway";
 /// Looks until an instance is available.
 const LOOKS_UNTIL_READY: u32 = 3;
 
@@ -60,7 +62,7 @@ impl MemoryInstances {
             None => InstanceStatus::Available {
                 host: format!("{name}.memory"),
                 port: 5432,
-                secret: format!("secret of {name}"),
+                secret: INSTANCE_SECRET.to_owned(),
             },
         }
     }

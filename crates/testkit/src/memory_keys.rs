@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 const BACKUP_ID: &str = "keepsake:backup-id";
 
 /// The twin of a key service. It hides nothing: for tests only.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct MemoryKeyHolder {
     key_id: String,
 }

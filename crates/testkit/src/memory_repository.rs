@@ -50,6 +50,12 @@ impl MemoryRepository {
         guard(&self.store).unfinished.insert(key.to_owned());
     }
 
+    /// Uploads that were begun by a process that is dead now; one that lives takes its own away, as real ones do.
+    #[must_use]
+    pub fn unfinished(&self) -> Vec<String> {
+        guard(&self.store).unfinished.iter().cloned().collect()
+    }
+
     /// Replaces an object's bytes, which no repository allows: to see that damage is found.
     pub fn corrupt(&self, key: &str, damage: impl FnOnce(&mut Vec<u8>)) {
         let mut store = guard(&self.store);

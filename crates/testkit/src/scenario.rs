@@ -7,11 +7,13 @@ mod backup;
 mod check;
 mod clock;
 mod machine;
+mod ports;
 mod sample;
 mod test_restore;
 
 pub use clock::TokioClock;
 pub use machine::Failed;
+pub use ports::Ports;
 pub use sample::{MARKER, sample};
 
 use crate::{
@@ -36,6 +38,8 @@ pub struct Setting {
     pub work: Faults,
     /// Faults of the copy's repository.
     pub copy: Faults,
+    /// Faults of all other ports.
+    pub ports: Faults,
     /// Opened once the run is over, so that held answers come then.
     pub gate: Gate,
     /// Every step is called twice in a row, as after a lost answer.
@@ -72,6 +76,8 @@ pub struct Scenario {
     pub faulty_copy: Arc<dyn Repository>,
     /// The scripts of primary, work and copy.
     pub faults: [Arc<Faults>; 3],
+    /// All other ports as the steps see them: with their faults.
+    pub ports: Ports,
     gate: Gate,
     repeats_steps: bool,
     targets: Mutex<HashMap<InstanceName, MemoryTarget>>,
@@ -98,8 +104,13 @@ impl Scenario {
         let recovery = RecoveryKey::generate(clock.now());
         let catalog = Arc::new(MemoryCatalog::new(Arc::clone(&clock) as Arc<dyn Clock>));
         catalog.add_policy(policy(&primary.url(), &copy.url(), &recovery));
+        let source = Arc::new(MemorySource::new(Arc::clone(&clock) as Arc<dyn Clock>, sample()));
+        let (notices, instances) = (Arc::new(MemoryNotices::new()), Arc::new(instances));
+        let key_holder = MemoryKeyHolder::new("arn:aws:kms:eu-central-1:1:key/mrk-1");
+        let ports = Ports::new(setting.ports, &catalog, &notices, &instances, &key_holder, &source);
         Arc::new(Self {
-            source: Arc::new(MemorySource::new(Arc::clone(&clock) as Arc<dyn Clock>, sample())),
+            source,
+            ports,
             faulty_primary: faulty(&primary, &faults[0]),
             faulty_work: faulty(&work, &faults[1]),
             faulty_copy: faulty(&copy, &faults[2]),
@@ -108,9 +119,9 @@ impl Scenario {
             work,
             copy,
             catalog,
-            notices: Arc::new(MemoryNotices::new()),
-            instances: Arc::new(instances),
-            key_holder: MemoryKeyHolder::new("arn:aws:kms:eu-central-1:1:key/mrk-1"),
+            notices,
+            instances,
+            key_holder,
             recovery,
             faults,
             gate: setting.gate,
@@ -124,8 +135,8 @@ impl Scenario {
     #[must_use]
     pub fn dumper(&self, run: &Run) -> Dumper {
         Dumper {
-            source: Arc::clone(&self.source) as _,
-            holds: Arc::clone(&self.catalog) as _,
+            source: Arc::clone(&self.ports.source) as _,
+            holds: Arc::clone(&self.ports.holds) as _,
             repository: Arc::clone(&self.faulty_primary),
             work: self.work_of(run),
             clock: Arc::clone(&self.clock) as _,
@@ -160,7 +171,7 @@ fn policy(primary: &str, copy: &str, recovery: &RecoveryKey) -> Policy {
             id: SourceId(Uuid::from_u128(2)),
             name: "wedsync".to_owned(),
             provider: Provider::Plain,
-            connection_secret: "secret/wedsync".to_owned(),
+            connection_secret: ports::SOURCE_SECRET.to_owned(),
         },
         primary: place(3, primary, "eu-central-1"),
         copies: vec![place(4, copy, "eu-west-1")],

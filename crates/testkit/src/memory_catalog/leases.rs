@@ -16,7 +16,7 @@ impl Leases for MemoryCatalog {
         if let Some((lease, is_released)) = state.leases.get_mut(name) {
             let is_held = !*is_released && lease.expires_at > now;
             if is_held && lease.holder == holder {
-                lease.expires_at = after(now, ttl);
+                lease.expires_at = lease.expires_at.max(after(now, ttl));
                 return Ok(lease.clone());
             }
             if is_held {
@@ -39,7 +39,7 @@ impl Leases for MemoryCatalog {
             Some((held, false))
                 if held.token == lease.token && held.holder == lease.holder && held.expires_at > now =>
             {
-                held.expires_at = after(now, ttl);
+                held.expires_at = held.expires_at.max(after(now, ttl));
                 Ok(())
             }
             _ => Err(CatalogError::Fenced { name: lease.name.clone(), token: lease.token }),

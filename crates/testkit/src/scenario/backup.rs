@@ -1,13 +1,14 @@
 //! The states of `backup.asl.json`.
 
-use super::Scenario;
 use super::machine::{Failed, Living};
-use keepsake_domain::{Batch, FailureClass};
+use super::{Ports, Scenario};
+use keepsake_domain::{Batch, FailureClass, Notice};
+use keepsake_steps::ports::Secrets;
 use keepsake_steps::{
-    BeginCatalog, BeginRequest, CleanUp, Holder, Lane, Replication, Run, SealedBackup, Sealing, StepError,
-    completion_notice, dump, failure_notice, find_backup, hold_snapshot, open_run, prepare_run, read_policy,
-    record_completion, record_failure, release_snapshot, release_unopened, replicate_backup, seal_backup,
-    send_alert, upload_parts,
+    BeginCatalog, BeginRequest, CleanUp, Dumper, Holder, Lane, Replication, Run, SealedBackup, Sealing,
+    StepError, completion_notice, dump, failure_notice, find_backup, hold_snapshot, open_run, prepare_run,
+    read_policy, record_completion, record_failure, release_snapshot, release_unopened, renew_lease,
+    replicate_backup, seal_backup, send_alert, upload_parts,
 };
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ impl Scenario {
     /// # Errors
     /// The first failure, after the failure path.
     pub async fn run(self: &Arc<Self>, execution_id: &str) -> Result<SealedBackup, Failed> {
-        match self.backup(execution_id).await {
+        match self.attempt(execution_id).await {
             Ok(sealed) => Ok(sealed),
             Err(failed) => {
                 self.fail(execution_id, &failed).await;
@@ -30,7 +31,11 @@ impl Scenario {
         }
     }
 
-    async fn backup(self: &Arc<Self>, execution_id: &str) -> Result<SealedBackup, Failed> {
+    /// One execution as far as it goes well: nothing records a failure.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub async fn attempt(self: &Arc<Self>, execution_id: &str) -> Result<SealedBackup, Failed> {
         let run = self.begin(execution_id).await?;
         if let Err(failed) = self.dump_on_held_snapshot(&run).await {
             let _ = self.release(&run).await;
@@ -57,22 +62,15 @@ impl Scenario {
             let request =
                 BeginRequest { execution_id: execution_id.to_owned(), requested_by: "schedule".to_owned() };
             async move {
-                let policy = read_policy(it.catalog.as_ref(), "nightly").await?;
+                let ports = &it.ports;
+                let policy = read_policy(&ports.policies, "nightly").await?;
                 let clock = it.clock.as_ref();
-                let catalog =
-                    BeginCatalog { leases: it.catalog.as_ref(), executions: it.catalog.as_ref(), clock };
+                let catalog = BeginCatalog { leases: &ports.leases, executions: &ports.executions, clock };
                 let execution = open_run(&catalog, &policy, &request).await?;
-                let repository = it.faulty_primary.as_ref();
-                prepare_run(
-                    it.catalog.as_ref(),
-                    &policy,
-                    &execution,
-                    it.source.as_ref(),
-                    repository,
-                    &it.key_holder,
-                    clock,
-                )
-                .await
+                ports.secrets.connection(&policy.source.connection_secret).await?;
+                let (source, repository) = (ports.source.as_ref(), it.faulty_primary.as_ref());
+                let (executions, holder) = (&ports.executions, &ports.key_holder);
+                prepare_run(executions, &policy, &execution, source, repository, holder, clock).await
             }
         })
         .await
@@ -114,10 +112,10 @@ impl Scenario {
             let released = self.task("HoldSnapshot", |it| {
                 let run = run.clone();
                 async move {
-                    let work = it.work_of(&run);
-                    let (source, catalog) = (it.source.as_ref(), it.catalog.as_ref());
-                    let (holds, leases) = (catalog, catalog);
-                    let holder = Holder { source, holds, leases, work: &work, clock: it.clock.as_ref() };
+                    let dumper = it.connected(&run).await?;
+                    let (source, holds) = (dumper.source.as_ref(), dumper.holds.as_ref());
+                    let (leases, work) = (&it.ports.leases, &dumper.work);
+                    let holder = Holder { source, holds, leases, work, clock: it.clock.as_ref() };
                     hold_snapshot(&holder, &run, lane).await
                 }
             });
@@ -133,7 +131,7 @@ impl Scenario {
         for batch in self.batches(run).await? {
             self.task("EncryptUpload", |it| {
                 let (run, batch) = (run.clone(), batch.clone());
-                async move { upload_parts(&it.dumper(&run), &run, &batch.parts, &|_| {}).await }
+                async move { upload_parts(&it.connected(&run).await?, &run, &batch.parts, &|_| {}).await }
             })
             .await?;
         }
@@ -156,17 +154,16 @@ impl Scenario {
     pub async fn dump(self: &Arc<Self>, run: &Run) -> Result<(), Failed> {
         self.task("Dump", |it| {
             let run = run.clone();
-            async move { dump(&it.dumper(&run), &run).await.map(|_| ()) }
+            async move { dump(&it.connected(&run).await?, &run).await.map(|_| ()) }
         })
         .await
     }
 
     async fn release(self: &Arc<Self>, run: &Run) -> Result<(), Failed> {
         let execution = run.execution_row;
-        self.task(
-            "ReleaseSnapshot",
-            |it| async move { release_snapshot(it.catalog.as_ref(), execution).await },
-        )
+        self.task("ReleaseSnapshot", |it| async move {
+            release_snapshot(it.ports.holds.as_ref(), execution).await
+        })
         .await
     }
 
@@ -188,7 +185,7 @@ impl Scenario {
     /// As the step.
     pub async fn seal_once(&self, run: &Run) -> Result<SealedBackup, StepError> {
         let (repository, work) = (self.faulty_primary.as_ref(), self.work_of(run));
-        let (leases, executions) = (self.catalog.as_ref(), self.catalog.as_ref());
+        let (leases, executions) = (&self.ports.leases, &self.ports.executions);
         let sealing = Sealing { repository, work: &work, leases, executions, clock: self.clock.as_ref() };
         seal_backup(&sealing, run).await
     }
@@ -202,9 +199,10 @@ impl Scenario {
             self.task("Replicate", |it| {
                 let (run, copy) = (run.clone(), copy.clone());
                 async move {
+                    it.renew(&run).await?;
                     let (from, to) = (it.faulty_primary.as_ref(), it.faulty_copy.as_ref());
                     let backup = find_backup(from, Some(run.backup_id)).await?;
-                    let (copies, clock) = (it.catalog.as_ref(), it.clock.as_ref());
+                    let (copies, clock) = (&it.ports.copies, it.clock.as_ref());
                     let replication = Replication { from, to, copies, clock };
                     replicate_backup(&replication, &run, &copy, &backup).await
                 }
@@ -218,47 +216,63 @@ impl Scenario {
         self.task("Record", |it| {
             let run = run.clone();
             async move {
-                let catalog = it.catalog.as_ref();
-                record_completion(catalog, catalog, catalog, it.clock.as_ref(), &run).await
+                let Ports { executions, tests, leases, .. } = &it.ports;
+                record_completion(executions, tests, leases, it.clock.as_ref(), &run).await
             }
         })
         .await?;
-        let notice = completion_notice(run, sealed);
-        self.task("Alert", |it| {
+        self.tell("Alert", completion_notice(run, sealed)).await
+    }
+
+    async fn tell(self: &Arc<Self>, state: &'static str, notice: Notice) -> Result<(), Failed> {
+        self.task(state, |it| {
             let notice = notice.clone();
-            async move { send_alert(it.catalog.as_ref(), it.notices.as_ref(), TOPIC, &notice).await }
+            async move { send_alert(&it.ports.alert_log, &it.ports.notices, TOPIC, &notice).await }
         })
         .await
         .map(|_| ())
     }
 
-    /// States `RecordFailure` and `AlertFailure`. What fails here is left to the rule on failed executions.
+    /// What a function that reads the source begins with.
+    async fn connected(&self, run: &Run) -> Result<Dumper, StepError> {
+        self.ports.secrets.connection(&run.connection_secret).await?;
+        Ok(self.dumper(run))
+    }
+
+    /// Keeps the policy's lease while a run's later steps go on.
+    pub(super) async fn renew(&self, run: &Run) -> Result<(), StepError> {
+        renew_lease(&self.ports.leases, self.clock.as_ref(), run).await
+    }
+
+    /// States `RecordFailure` and `AlertFailure`, and then the rule on failed executions, which does the same once more
+    /// for what no state could catch.
     pub async fn fail(self: &Arc<Self>, execution_id: &str, failed: &Failed) {
+        self.end_badly(execution_id, failed).await;
+        self.end_badly(execution_id, failed).await;
+    }
+
+    async fn end_badly(self: &Arc<Self>, execution_id: &str, failed: &Failed) {
         let (failure, id) = (self.record(failed), execution_id.to_owned());
         let record = self.task("RecordFailure", |it| {
             let (failure, id) = (failure.clone(), id.clone());
             async move {
                 let clean_up = CleanUp {
-                    executions: it.catalog.as_ref(),
-                    holds: it.catalog.as_ref(),
-                    leases: it.catalog.as_ref(),
-                    instances: it.instances.as_ref(),
+                    executions: &it.ports.executions,
+                    holds: it.ports.holds.as_ref(),
+                    leases: &it.ports.leases,
+                    instances: &it.ports.instances,
                     repository: it.faulty_primary.as_ref(),
                     clock: it.clock.as_ref(),
                 };
                 let recorded = record_failure(&clean_up, &id, &failure).await?;
                 if recorded.is_none() {
-                    release_unopened(it.catalog.as_ref(), "nightly", &id).await?;
+                    release_unopened(&it.ports.leases, "nightly", &id).await?;
                 }
                 Ok(recorded)
             }
         });
         let execution = record.await.unwrap_or_default();
         let notice = failure_notice("nightly", execution_id, execution.as_ref(), &failure);
-        let alert = self.task("AlertFailure", |it| {
-            let notice = notice.clone();
-            async move { send_alert(it.catalog.as_ref(), it.notices.as_ref(), TOPIC, &notice).await }
-        });
-        let _ = alert.await;
+        let _ = self.tell("AlertFailure", notice).await;
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{MARKER, Scenario};
 use crate::{MemoryRepository, MemoryTarget};
-use keepsake_domain::Verdict;
+use keepsake_domain::{NoticeKind, Verdict};
 use keepsake_steps::ports::{CopyState, Repository};
 use keepsake_steps::{
     Depth, Restore, StandingBackup, StepError, certify, finish_target, manifest_keys, open_backup,
@@ -15,6 +15,7 @@ impl Scenario {
     pub async fn check(&self) -> Vec<String> {
         self.settle().await;
         let mut wrong = self.left_behind();
+        wrong.extend(self.told());
         for repository in [&self.primary, &self.work, &self.copy] {
             wrong.extend(plaintext(repository).await);
         }
@@ -34,6 +35,10 @@ impl Scenario {
         let (leases, instances) = (self.catalog.leases(), self.instances.names());
         note(!leases.is_empty(), format!("leases are held: {leases:?}"));
         note(!instances.is_empty(), format!("instances stand: {instances:?}"));
+        for repository in [&self.primary, &self.work, &self.copy] {
+            let uploads = repository.unfinished();
+            note(!uploads.is_empty(), format!("unfinished uploads in {}: {uploads:?}", repository.url()));
+        }
         note(self.source.holders() > 0, format!("{} transactions hold a snapshot", self.source.holders()));
         for run in self.catalog.runs() {
             let (id, status) = (&run.execution.execution_id, run.execution.status.as_str());
@@ -44,6 +49,26 @@ impl Scenario {
         }
         for sent in self.catalog.notices() {
             note(sent.message_id.is_none(), format!("the notice of {} was not delivered", sent.execution_id));
+        }
+        wrong
+    }
+
+    /// Every run that failed was told as such, and a lost answer makes one notice more at most.
+    fn told(&self) -> Vec<String> {
+        let published = self.notices.published();
+        let times = |id: &str, kind: NoticeKind| {
+            published.iter().filter(|notice| notice.execution_id == id && notice.kind == kind).count()
+        };
+        let mut wrong = Vec::new();
+        for run in self.catalog.runs() {
+            let (id, status) = (&run.execution.execution_id, run.execution.status.as_str());
+            let (good, bad) = (times(id, NoticeKind::BackupCompleted), times(id, NoticeKind::BackupFailed));
+            if (status == "failed" && bad == 0) || (status == "completed" && good + bad == 0) {
+                wrong.push(format!("nobody was told that run {id} {status}"));
+            }
+            if good > 2 || bad > 2 {
+                wrong.push(format!("run {id} was told {good} times as good and {bad} times as bad"));
+            }
         }
         wrong
     }

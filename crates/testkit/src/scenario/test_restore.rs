@@ -2,9 +2,9 @@
 
 use super::Scenario;
 use super::machine::Failed;
-use crate::MemoryTarget;
+use crate::Faulty;
 use keepsake_domain::{Batch, FailureClass, InstanceName, Verdict};
-use keepsake_steps::ports::{Clock, Target, TestOutcome, Tests};
+use keepsake_steps::ports::{Clock, Secrets, Target, TestOutcome, Tests};
 use keepsake_steps::{
     InstanceProgress, Restore, RestoreFacts, Run, StepError, available_instance, certify, drop_instance,
     find_backup, finish_target, open_backup, parts_of, prepare_target, provision_instance, read_back,
@@ -67,25 +67,28 @@ impl Scenario {
             let (run, act) = (run.clone(), Arc::clone(&act));
             async move {
                 let (name, began) = (state.to_lowercase(), it.clock.now());
-                available_instance(it.instances.as_ref(), run.backup_id).await?;
-                let target = it.target(&InstanceName::for_backup(run.backup_id));
-                act(it.restore(&run, target).await?).await?;
+                it.renew(&run).await?;
+                act(it.restore(&run).await?).await?;
                 it.work_of(&run).note_phase(&name, 0, began, it.clock.now()).await
             }
         })
         .await
     }
 
-    /// A restore of the run's backup into `target`.
-    ///
-    /// # Errors
-    /// When the backup does not stand or cannot be opened.
-    pub async fn restore(&self, run: &Run, target: MemoryTarget) -> Result<Restore, StepError> {
+    /// A restore of the run's backup into its instance.
+    async fn restore(&self, run: &Run) -> Result<Restore, StepError> {
         let repository = Arc::clone(&self.faulty_primary);
         let backup = find_backup(repository.as_ref(), Some(run.backup_id)).await?;
-        let identity = open_backup(repository.as_ref(), &backup, &[&self.key_holder]).await?;
-        let backup = Arc::new(backup);
-        Ok(Restore { repository, backup, identity, target: Arc::new(target), jobs: run.jobs })
+        let identity = open_backup(repository.as_ref(), &backup, &[&self.ports.key_holder]).await?;
+        let (backup, target) = (Arc::new(backup), Arc::new(self.instance_target(run).await?));
+        Ok(Restore { repository, backup, identity, target, jobs: run.jobs })
+    }
+
+    /// The database in the run's instance, as the steps see it.
+    async fn instance_target(&self, run: &Run) -> Result<Faulty<dyn Target>, StepError> {
+        let (_, _, secret) = available_instance(&self.ports.instances, run.backup_id).await?;
+        self.ports.secrets.connection(&secret).await?;
+        Ok(self.ports.target(self.target(&InstanceName::for_backup(run.backup_id))))
     }
 
     async fn provision(self: &Arc<Self>, run: &Run) -> Result<(), Failed> {
@@ -94,9 +97,10 @@ impl Scenario {
                 let run = run.clone();
                 async move {
                     let name = InstanceName::for_backup(run.backup_id);
-                    it.catalog.begin_test(run.backup_id, &name, it.clock.now()).await?;
+                    it.renew(&run).await?;
+                    it.ports.tests.begin_test(run.backup_id, &name, it.clock.now()).await?;
                     let backup = find_backup(it.faulty_primary.as_ref(), Some(run.backup_id)).await?;
-                    provision_instance(it.instances.as_ref(), &run, backup.manifest.raw_bytes()).await
+                    provision_instance(&it.ports.instances, &run, backup.manifest.raw_bytes()).await
                 }
             });
             if progress.await? == InstanceProgress::Available {
@@ -112,10 +116,10 @@ impl Scenario {
             let run = run.clone();
             async move {
                 let name = InstanceName::for_backup(run.backup_id);
-                let test = it.catalog.begin_test(run.backup_id, &name, it.clock.now()).await?;
+                let test = it.ports.tests.begin_test(run.backup_id, &name, it.clock.now()).await?;
                 let repository = it.faulty_primary.as_ref();
                 let backup = find_backup(repository, Some(run.backup_id)).await?;
-                let target = it.target(&name);
+                let target = it.instance_target(&run).await?;
                 let restored = read_back(&target, run.jobs).await?;
                 let facts = RestoreFacts {
                     repository: run.repository.clone(),
@@ -131,7 +135,7 @@ impl Scenario {
                     completed_at: it.clock.now(),
                     certificate: Some(certificate),
                 };
-                it.catalog.finish_test(test.test_id, &outcome).await?;
+                it.ports.tests.finish_test(test.test_id, &outcome).await?;
                 Ok(verdict)
             }
         })
@@ -161,19 +165,19 @@ impl Scenario {
         self.task("DropInstance", |it| {
             let (backup_id, failure) = (run.backup_id, failure.clone());
             async move {
-                let status = drop_instance(it.instances.as_ref(), backup_id).await?;
+                let status = drop_instance(&it.ports.instances, backup_id).await?;
                 let name = InstanceName::for_backup(backup_id);
                 if let Some(failure) = failure
-                    && it.catalog.verdict(backup_id).await?.is_none()
+                    && it.ports.tests.verdict(backup_id).await?.is_none()
                 {
-                    let test = it.catalog.begin_test(backup_id, &name, it.clock.now()).await?;
+                    let test = it.ports.tests.begin_test(backup_id, &name, it.clock.now()).await?;
                     let outcome = TestOutcome {
                         verdict: Verdict::Inconclusive,
                         certificate: None,
                         errors: vec![failure.message],
                         completed_at: it.clock.now(),
                     };
-                    it.catalog.finish_test(test.test_id, &outcome).await?;
+                    it.ports.tests.finish_test(test.test_id, &outcome).await?;
                 }
                 Ok(status)
             }
