@@ -1,8 +1,8 @@
 //! Begin: lease the policy, look at the source, draw the backup's key pair, open the catalog row.
 
 use crate::ports::{
-    CatalogError, Clock, Execution, Executions, KeyHolder, Leases, NewExecution, Policies, Policy,
-    Repository, RepositoryError, Source, SourceFacts,
+    CatalogError, Clock, Execution, Executions, FailureRecord, KeyHolder, Lease, Leases, NewExecution,
+    Policies, Policy, Repository, RepositoryError, Source, SourceFacts,
 };
 use crate::{Run, StepError};
 use bytes::Bytes;
@@ -80,11 +80,31 @@ pub async fn open_run(
     };
     let execution = catalog.executions.open(&new).await?;
     if execution.fencing_token == lease.token {
-        return Ok(execution);
+        return opened_in_time(catalog, &lease, execution).await;
     }
     // The row is of an earlier lease, which its run gave back: that run is over, and the new lease would block others.
     catalog.leases.release(&name, &request.execution_id, lease.token).await?;
     Err(CatalogError::Fenced { name, token: execution.fencing_token }.into())
+}
+
+/// An execution that was stopped before its row was there has given its lease back, and nobody comes again to end the
+/// row that was opened behind it.
+async fn opened_in_time(
+    catalog: &BeginCatalog<'_>,
+    lease: &Lease,
+    execution: Execution,
+) -> Result<Execution, StepError> {
+    let Err(error) = catalog.leases.renew(lease, LEASE_TTL).await else { return Ok(execution) };
+    if matches!(error, CatalogError::Fenced { .. }) {
+        let failure = FailureRecord {
+            class: FailureClass::Conflict,
+            message: "the execution was ended while it began".to_owned(),
+            state: Some("Begin".to_owned()),
+            failed_at: catalog.clock.now(),
+        };
+        catalog.executions.fail(execution.id, &failure).await?;
+    }
+    Err(error.into())
 }
 
 /// Checks the source and writes the backup's wrapped key: the last moment at which the private half exists here.

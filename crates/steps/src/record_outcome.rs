@@ -78,7 +78,11 @@ pub async fn record_failure(
     failure: &FailureRecord,
 ) -> Result<Option<Execution>, StepError> {
     let Some(execution) = clean_up.executions.find(execution_id).await? else { return Ok(None) };
+    let name = Run::lease_name(&execution.policy);
+    let give_back = || clean_up.leases.release(&name, &execution.execution_id, execution.fencing_token);
     if execution.status == "completed" {
+        // Whoever completed it may have died before it gave the lease back.
+        give_back().await?;
         return Ok(Some(execution));
     }
     let released = clean_up.holds.release_all(execution.id).await.map_err(StepError::from);
@@ -86,8 +90,7 @@ pub async fn record_failure(
         drop_instance_patiently(clean_up.instances, execution.backup_id, clean_up.clock, DROP_PATIENCE).await;
     let swept = sweep(clean_up.repository, &execution).await;
     let failed = clean_up.executions.fail(execution.id, failure).await;
-    let name = Run::lease_name(&execution.policy);
-    let given_back = clean_up.leases.release(&name, &execution.execution_id, execution.fencing_token).await;
+    let given_back = give_back().await;
     released?;
     dropped?;
     swept?;
@@ -105,6 +108,9 @@ async fn sweep(repository: &dyn Repository, execution: &Execution) -> Result<u32
     }
 }
 
+/// How long a lease is taken only to give it back: where that dies in between, the policy is blocked no longer.
+const GIVING_BACK: Duration = Duration::from_secs(60);
+
 /// Gives back the lease of a run that ended before its row was opened: [`record_failure`] finds nothing of it then.
 /// A second call is success, and another run's lease stays.
 ///
@@ -117,7 +123,7 @@ pub async fn release_unopened(
 ) -> Result<(), StepError> {
     let name = Run::lease_name(policy);
     // Its token was lost with the run; the same holder is told it again.
-    match leases.acquire(&name, execution_id, crate::LEASE_TTL).await {
+    match leases.acquire(&name, execution_id, GIVING_BACK).await {
         Ok(lease) => Ok(leases.release(&name, execution_id, lease.token).await?),
         Err(CatalogError::Held { .. }) => Ok(()),
         Err(error) => Err(error.into()),

@@ -5,6 +5,8 @@ use keepsake_domain::{Classified, FailureClass, PolicyId};
 use keepsake_steps::ports::{CatalogError, Policies};
 use keepsake_steps::{BeginCatalog, BeginRequest, LEASE_TTL, StepError, open_run, release_unopened};
 use keepsake_testkit::scenario::{Failed, Scenario, Setting};
+use keepsake_testkit::{Fault, Faults, Gate};
+use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -70,6 +72,33 @@ async fn the_failure_path_of_a_run_without_lease_takes_none_from_the_one_that_ru
     let held = scenario.catalog.leases();
     release_unopened(scenario.catalog.as_ref(), "nightly", "run-2").await.unwrap();
     assert_eq!(scenario.catalog.leases(), held);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_execution_that_is_stopped_while_it_begins_leaves_no_running_row() {
+    let gate = Gate::default();
+    let ports = Faults::new().at_call("Leases.acquire", 0, Fault::HoldAnswer(gate.clone()));
+    let scenario = Scenario::new(Setting { ports, gate: gate.clone(), ..Setting::default() });
+    let beginning = Arc::clone(&scenario);
+    let begun = tokio::spawn(async move {
+        let ports = &beginning.ports;
+        let policy = beginning.catalog.policy("nightly").await.unwrap();
+        let clock = beginning.clock.as_ref();
+        let begin = BeginCatalog { leases: &ports.leases, executions: &ports.executions, clock };
+        let request = BeginRequest { execution_id: "run-1".to_owned(), requested_by: "schedule".to_owned() };
+        open_run(&begin, &policy, &request).await
+    });
+    while scenario.catalog.leases().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let stopped = Failed { state: "Begin", class: FailureClass::Permanent, text: "ABORTED".to_owned() };
+    scenario.fail("run-1", &stopped).await;
+    gate.open();
+    let refused = begun.await.unwrap().unwrap_err();
+    assert!(matches!(refused, StepError::Catalog(CatalogError::Fenced { .. })), "{refused:?}");
+    assert_eq!(scenario.catalog.runs()[0].execution.status, "failed");
+    scenario.run("run-2").await.unwrap();
+    assert_eq!(scenario.check().await, ALL_IS_WELL);
 }
 
 #[tokio::test(start_paused = true)]

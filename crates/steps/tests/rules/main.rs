@@ -5,6 +5,7 @@ mod cut_streams;
 mod fault_sweep;
 mod fencing;
 mod held_snapshot;
+mod killed_upload;
 mod manifest_last;
 mod negative_controls;
 mod repository_alone;
