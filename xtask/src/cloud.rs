@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use crate::{functions, setup};
 use keeper::Keeper;
+use postgres::Care;
 
 /// The region of the local cloud's clients, and the other region that archives are copied to.
 pub const REGION: &str = "eu-central-1";
@@ -31,6 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What to start beside ministack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parts {
+    /// Not even that: the one Postgres cluster `source`, which cares for its disk as a production server does.
+    Database,
     /// Nothing else.
     Aws,
     /// The Postgres clusters `source` and `catalog`, and the RDS double.
@@ -62,9 +65,13 @@ impl LocalCloud {
         let keeper = Keeper::start(&run_dir, &data_dir)?;
         let describe = describe::plan(&id, &run_dir, &data_dir, free_port()?, free_port()?);
         let mut cloud = LocalCloud { run_dir, describe, keeper };
-        cloud.start_ministack()?;
+        if parts != Parts::Database {
+            cloud.start_ministack()?;
+        }
         if parts != Parts::Aws {
             cloud.start_postgres(&data_dir, parts)?;
+        }
+        if matches!(parts, Parts::All | Parts::AllMajors) {
             cloud.start_rds_double(&data_dir)?;
         }
         describe::write(&cloud.run_dir, &cloud.describe)?;
@@ -142,7 +149,10 @@ impl LocalCloud {
         let certificate = postgres::certificate(data_dir)?;
         self.describe["ca_file"] = certificate.join("ca.pem").display().to_string().into();
         let debian = PathBuf::from(setup::POSTGRES_BIN);
-        let mut clusters = vec![("source", "wedsync", debian.clone()), ("catalog", "keepsake", debian)];
+        let mut clusters = vec![("source", "wedsync", debian.clone())];
+        if parts != Parts::Database {
+            clusters.push(("catalog", "keepsake", debian));
+        }
         if parts == Parts::AllMajors {
             clusters.push(("postgres-14", "test", postgres::enterable(14, data_dir)?));
             clusters.push(("postgres-18", "test", postgres::enterable(18, data_dir)?));
@@ -150,7 +160,8 @@ impl LocalCloud {
         for (cluster, database, programs) in clusters {
             let plan = postgres::Cluster::new(cluster, database, programs, data_dir, free_port()?)?;
             plan.create()?;
-            self.keeper.run(cluster, plan.server(&certificate))?;
+            let care = if parts == Parts::Database { Care::Durable } else { Care::None };
+            self.keeper.run(cluster, plan.server(&certificate, care))?;
             wait_for(cluster, &self.log(cluster), || plan.answers())?;
             plan.create_database()?;
             self.describe["postgres"][cluster] = plan.describe(&self.log(cluster));

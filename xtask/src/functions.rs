@@ -42,6 +42,17 @@ fn build(root: &Path, release: bool) -> Result<PathBuf> {
     lay_all(root, release)
 }
 
+/// Builds the command line; answers its program.
+///
+/// # Errors
+/// It does not build; Cargo has said what.
+pub fn build_keepsake(root: &Path, release: bool) -> Result<PathBuf> {
+    let (flag, folder): (&[&str], _) = if release { (&["--release"], "release") } else { (&[], "debug") };
+    say("building keepsake");
+    cargo_build(root, &[&["--package", "keepsake", "--bin", "keepsake"], flag].concat())?;
+    Ok(target_folder(root).join(folder).join("keepsake"))
+}
+
 /// Builds every program of the workspace at once. One call: with a package at a time, Cargo would build much of the
 /// tree again for each one's features.
 ///

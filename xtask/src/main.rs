@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool speaks on its terminal")]
 
 mod asl_cases;
+mod bench;
 mod cloud;
 mod demo;
 mod deployment;
@@ -16,7 +17,7 @@ mod test;
 use anyhow::{Result, bail};
 use std::process::ExitCode;
 
-const USAGE: &str = "cargo x <setup|demo|test|cloud|asl-cases|sample|lint|functions> [options]";
+const USAGE: &str = "cargo x <setup|demo|test|cloud|asl-cases|sample|bench|lint|functions> [options]";
 
 fn main() -> ExitCode {
     match run() {
@@ -41,6 +42,7 @@ fn run() -> Result<()> {
         Some("functions") => functions::run(&setup::root(), &rest),
         Some("lint") => lint::run(&rest),
         Some("sample") => sample::run(&rest),
+        Some("bench") => bench::run(&rest),
         _ => bail!("usage: {USAGE}"),
     }
 }

@@ -12,7 +12,7 @@ mod vocabulary;
 
 use anyhow::{Context, Result, bail};
 use plan::Plan;
-use psql::Target;
+pub use psql::Target;
 use rows::Rows;
 use std::io::{self, Write};
 use std::time::Instant;

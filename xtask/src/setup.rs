@@ -117,7 +117,11 @@ fn pins() -> Result<String> {
     Ok(all)
 }
 
-fn debian_packages() -> Result<()> {
+/// Installs Debian's packages that are missing: all that a bench needs.
+///
+/// # Errors
+/// As [`ensure`].
+pub fn debian_packages() -> Result<()> {
     let mut missing: Vec<&str> =
         PACKAGES.iter().filter(|(_, shown_by)| !is_there(shown_by)).map(|(package, _)| *package).collect();
     if !succeeds(Command::new(PYTHON).args(["-c", "import ensurepip, venv"])) {

@@ -12,7 +12,25 @@ use crate::setup::{self, POSTGRES_BIN, is_root, run_quietly};
 /// The user that Postgres runs as when we are root; Debian's package creates it.
 const SERVER_USER: &str = "postgres";
 
-/// One cluster: TLS or not as the client likes, SCRAM passwords, logical decoding possible, and no care for the disk.
+/// What a cluster cares for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Care {
+    /// Nothing: what a crash loses is lost, and tests are quick.
+    None,
+    /// The disk, as a production server does, with a memory and a log that fit a database of some gigabytes.
+    Durable,
+}
+
+impl Care {
+    fn settings(self) -> &'static [&'static str] {
+        match self {
+            Self::None => &["fsync=off", "synchronous_commit=off", "full_page_writes=off"],
+            Self::Durable => &["shared_buffers=1GB", "max_wal_size=8GB", "checkpoint_timeout=15min"],
+        }
+    }
+}
+
+/// One cluster: TLS or not as the client likes, SCRAM passwords, logical decoding possible.
 pub struct Cluster {
     name: &'static str,
     database: &'static str,
@@ -50,7 +68,7 @@ impl Cluster {
     }
 
     /// The command that runs the server in the foreground.
-    pub fn server(&self, certificate: &Path) -> Command {
+    pub fn server(&self, certificate: &Path, care: Care) -> Command {
         let mut server = as_server_user(&self.programs.join("postgres"));
         server.arg("-D").arg(&self.folder);
         let sockets = self.folder.parent().unwrap_or(Path::new("/tmp")).display();
@@ -63,15 +81,15 @@ impl Cluster {
             "wal_level=logical".to_owned(),
             "max_replication_slots=20".to_owned(),
             "max_wal_senders=20".to_owned(),
-            "fsync=off".to_owned(),
-            "synchronous_commit=off".to_owned(),
-            "full_page_writes=off".to_owned(),
             "ssl=on".to_owned(),
             format!("ssl_cert_file={files}/server.pem"),
             format!("ssl_key_file={files}/server.key"),
             "log_line_prefix=%m [%p] %q%u@%d %a ".to_owned(),
         ] {
             server.arg("-c").arg(setting);
+        }
+        for setting in care.settings() {
+            server.args(["-c", setting]);
         }
         server
     }

@@ -6,8 +6,10 @@ use std::thread;
 
 /// A database by its URL, with the password kept apart: what stands on a command line can be read by every user.
 pub struct Target {
-    url: String,
-    password: Option<String>,
+    /// Without the password.
+    pub url: String,
+    /// As the server wants it.
+    pub password: Option<String>,
 }
 
 impl Target {

@@ -1,0 +1,168 @@
+//! `cargo x bench full|restore`: Keepsake beside its peers on one generated database, in turns, and a table of it.
+//!
+//! Every contender is a shell command that ends well or ends the bench. All of them read the same server over the
+//! same loopback address, without TLS, and write to the same disk.
+
+mod clients;
+mod contender;
+mod environment;
+mod full;
+mod restore;
+mod statements;
+mod table;
+
+use crate::cloud::{LocalCloud, Parts};
+use crate::sample::{self, Target};
+use crate::{functions, say, setup};
+use anyhow::{Context, Result, bail};
+use clients::Clients;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const USAGE: &str = "cargo x bench <full|restore> [--size-gb N] [--rounds N] [--slow-rounds N] [--level N] [--jobs N] \
+                     [--source <postgres://…>] [--smoke]";
+
+/// `COPY` text per unit of the sample's scale, about.
+const BYTES_PER_SCALE: f64 = 25e6;
+
+/// What was asked for.
+pub struct Options {
+    /// `COPY` text of the generated database, in 10^9 bytes.
+    size_gb: f64,
+    rounds: u32,
+    /// Rounds of the contenders that take several times as long as the others.
+    slow_rounds: u32,
+    /// zstd level of Keepsake and of `COPY | zstd`; `None` for Keepsake's own.
+    level: Option<i32>,
+    /// Connections of every contender.
+    jobs: u32,
+    /// A database that stands, instead of a generated one.
+    source: Option<String>,
+    /// A few megabytes, one round, unoptimised programs: shows that everything runs, and measures nothing.
+    smoke: bool,
+}
+
+/// Runs `cargo x bench`.
+///
+/// # Errors
+/// A contender failed, or a database could not be made.
+pub fn run(arguments: &[String]) -> Result<()> {
+    let (subject, rest) = arguments.split_first().with_context(|| format!("usage: {USAGE}"))?;
+    let options = options(rest)?;
+    setup::debian_packages()?;
+    match subject.as_str() {
+        "full" => full::run(&Bench::prepare(options)?),
+        "restore" => restore::run(&Bench::prepare(options)?),
+        _ => bail!("usage: {USAGE}"),
+    }
+}
+
+/// Both subjects, small: for `cargo x test`.
+///
+/// # Errors
+/// As [`run`].
+pub fn smoke() -> Result<()> {
+    for subject in ["full", "restore"] {
+        run(&[subject.to_owned(), "--smoke".to_owned()])?;
+    }
+    Ok(())
+}
+
+fn options(arguments: &[String]) -> Result<Options> {
+    let mut options =
+        Options { size_gb: 4.0, rounds: 3, slow_rounds: 1, level: None, jobs: 2, source: None, smoke: false };
+    let mut rest = arguments.iter();
+    while let Some(option) = rest.next() {
+        if option == "--smoke" {
+            options = Options { smoke: true, size_gb: 0.025, rounds: 1, ..options };
+            continue;
+        }
+        let value = rest.next().with_context(|| format!("usage: {USAGE}"))?;
+        match option.as_str() {
+            "--size-gb" => options.size_gb = value.parse()?,
+            "--rounds" => options.rounds = value.parse()?,
+            "--slow-rounds" => options.slow_rounds = value.parse()?,
+            "--level" => options.level = Some(value.parse()?),
+            "--jobs" => options.jobs = value.parse()?,
+            "--source" => options.source = Some(value.clone()),
+            _ => bail!("unknown option {option}; usage: {USAGE}"),
+        }
+    }
+    Ok(options)
+}
+
+/// Everything that the subjects share: the server with its database, the programs, and a key.
+struct Bench {
+    options: Options,
+    clients: Clients,
+    /// The server's URL up to the database's name, without the password.
+    server: String,
+    password: Option<String>,
+    /// The source's name.
+    database: String,
+    folder: PathBuf,
+    recipient: String,
+    // Dropped last: it ends the server and removes the folder.
+    _cloud: LocalCloud,
+}
+
+impl Bench {
+    fn prepare(options: Options) -> Result<Self> {
+        let keepsake = functions::build_keepsake(&setup::root(), !options.smoke)?;
+        let clients = Clients::find(keepsake, &options)?;
+        say("starting Postgres 15 with fsync");
+        let cloud = LocalCloud::start(Parts::Database)?;
+        let url = match &options.source {
+            Some(url) => url.clone(),
+            None => cloud.postgres_url("source")?.to_owned(),
+        };
+        if options.source.is_none() {
+            let scale = (options.size_gb * 1e9 / BYTES_PER_SCALE).round().max(1.0) as u32;
+            say(&format!("generating the WedSync sample at scale {scale}"));
+            sample::load(&url, scale, 1)?;
+        }
+        let Target { url, password } = Target::parse(&url)?;
+        let url = url.split('?').next().unwrap_or_default();
+        let (server, database) = url.rsplit_once('/').context("a database's URL ends with its name")?;
+        let (server, database) = (server.to_owned(), database.to_owned());
+        let folder = PathBuf::from(cloud.describe()["data_dir"].as_str().context("a folder")?).join("bench");
+        fs::create_dir(&folder)?;
+        let recipient = clients.draw_key(&folder.join("recovery.key"))?;
+        Ok(Self { options, clients, server, password, database, folder, recipient, _cloud: cloud })
+    }
+
+    /// Without TLS: all contenders are measured without.
+    fn url(&self, database: &str) -> String {
+        format!("{}/{database}?sslmode=disable", self.server)
+    }
+
+    fn key_file(&self) -> PathBuf {
+        self.folder.join("recovery.key")
+    }
+
+    /// An answer of the server.
+    fn ask(&self, database: &str, query: &str) -> Result<String> {
+        Target { url: self.url(database), password: self.password.clone() }.ask(query)
+    }
+
+    /// An empty folder of this name.
+    fn empty(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.folder.join(name);
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        fs::create_dir(&folder)?;
+        Ok(folder)
+    }
+}
+
+/// Bytes of all files below a folder.
+fn bytes_below(folder: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let facts = entry.metadata()?;
+        bytes += if facts.is_dir() { bytes_below(&entry.path())? } else { facts.len() };
+    }
+    Ok(bytes)
+}
