@@ -1,4 +1,6 @@
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_sdk_s3::config::ProvideCredentials;
+use keepsake_domain::{Classified, Explanation, FailureClass};
 use std::time::Duration;
 
 /// A service in the same or another region answers a handshake in well under a second; what takes longer is lost.
@@ -34,6 +36,24 @@ impl Clients {
         // A bucket's name is part of the host name on AWS; other stores rarely have such host names.
         let path_style = config.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
         Self { config, path_style }
+    }
+
+    /// Looks whether there are a region and credentials at all, for a person who may have forgotten them: a call without
+    /// them fails too, but like a lost connection.
+    ///
+    /// # Errors
+    /// [`NotConfigured`].
+    pub async fn check(&self) -> Result<(), NotConfigured> {
+        if self.config.region().is_none() {
+            return Err(NotConfigured::Region);
+        }
+        match self.config.credentials_provider() {
+            None => Err(NotConfigured::Credentials { cause: "no provider of credentials".into() }),
+            Some(provider) => match provider.provide_credentials().await {
+                Ok(_) => Ok(()),
+                Err(cause) => Err(NotConfigured::Credentials { cause: Box::new(cause) }),
+            },
+        }
     }
 
     /// The same in another region.
@@ -74,5 +94,38 @@ impl Clients {
 
     pub(crate) fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
         aws_sdk_secretsmanager::Client::new(&self.config)
+    }
+}
+
+/// What AWS needs to know from the environment and was not told.
+#[derive(Debug, thiserror::Error)]
+pub enum NotConfigured {
+    /// No region.
+    #[error("no AWS region is set")]
+    Region,
+    /// No credentials, or they could not be read.
+    #[error("no AWS credentials were found")]
+    Credentials {
+        /// What the SDK saw.
+        #[source]
+        cause: crate::answer::Cause,
+    },
+}
+
+impl Classified for NotConfigured {
+    fn class(&self) -> FailureClass {
+        FailureClass::Permanent
+    }
+
+    fn explanation(&self) -> Explanation {
+        let next = match self {
+            Self::Region => {
+                "set AWS_REGION, for example AWS_REGION=eu-central-1, or AWS_PROFILE to a profile with a region"
+            }
+            Self::Credentials { .. } => {
+                "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role gives them"
+            }
+        };
+        Explanation { at_risk: "nothing: AWS was not asked for anything".to_owned(), next: next.to_owned() }
     }
 }

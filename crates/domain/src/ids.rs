@@ -57,3 +57,62 @@ impl fmt::Display for FencingToken {
         self.0.fmt(f)
     }
 }
+
+/// A backup's id or its first characters, as people type them: 1 to 36 of 0-9, a-f and `-`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupIdPrefix(String);
+
+/// The text begins no backup's id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a backup's id is 36 of 0-9, a-f and -, as keepsake list shows it; its first characters are enough")]
+pub struct InvalidBackupIdPrefix;
+
+impl BackupIdPrefix {
+    /// Whether an id begins so.
+    #[must_use]
+    pub fn begins(&self, id: BackupId) -> bool {
+        id.to_string().starts_with(&self.0)
+    }
+}
+
+impl From<BackupId> for BackupIdPrefix {
+    fn from(id: BackupId) -> Self {
+        Self(id.to_string())
+    }
+}
+
+impl FromStr for BackupIdPrefix {
+    type Err = InvalidBackupIdPrefix;
+    fn from_str(text: &str) -> Result<Self, InvalidBackupIdPrefix> {
+        let text = text.to_ascii_lowercase();
+        let is_dash = |at: usize| matches!(at, 8 | 13 | 18 | 23);
+        let fits = |(at, c): (usize, char)| if is_dash(at) { c == '-' } else { c.is_ascii_hexdigit() };
+        let is_prefix = (1..=36).contains(&text.len()) && text.chars().enumerate().all(fits);
+        is_prefix.then_some(Self(text)).ok_or(InvalidBackupIdPrefix)
+    }
+}
+
+impl fmt::Display for BackupIdPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_characters_of_an_id_begin_it_and_nothing_else_does() {
+        let id: BackupId = "0193a5b2-7c31-7000-8000-0123456789ab".parse().expect("an id");
+        for text in ["0", "0193A5B2", "0193a5b2-", "0193a5b2-7c31-7000-8000-0123456789ab"] {
+            let prefix: BackupIdPrefix = text.parse().expect(text);
+            assert!(prefix.begins(id), "{text}");
+        }
+        assert!(!"0193a5b3".parse::<BackupIdPrefix>().expect("a prefix").begins(id));
+        let longer = format!("{id}0");
+        for text in ["", "-", "0193a5b27c31", "wedsync", "0193-", "ä", &longer] {
+            assert_eq!(text.parse::<BackupIdPrefix>(), Err(InvalidBackupIdPrefix), "{text}");
+        }
+    }
+}

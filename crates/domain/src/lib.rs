@@ -23,7 +23,10 @@ pub use coverage::{Coverage, CoverageKind, Finding, Protection, Uncovered, cover
 pub use cron::{InvalidSchedule, Schedule};
 pub use digest::{InvalidRowsDigest, RowsDigest};
 pub use failure::{Classified, Explanation, FailureClass, chain};
-pub use ids::{BackupId, ExecutionRowId, FencingToken, LocationId, PolicyId, SourceId};
+pub use ids::{
+    BackupId, BackupIdPrefix, ExecutionRowId, FencingToken, InvalidBackupIdPrefix, LocationId, PolicyId,
+    SourceId,
+};
 pub use instance::{INSTANCE_PREFIX, InstanceName, NotOurs};
 pub use lineage::{InvalidLineage, InvalidLsn, Lineage, Lsn};
 pub use notice::{Notice, NoticeKind, Severity};

@@ -36,13 +36,19 @@ impl FolderRepository {
         Self::with(folder.into(), Placing::Link)
     }
 
+    /// Whether the text is the URL of a folder: `file://` and an absolute path. Nothing is looked at.
+    #[must_use]
+    pub fn is_url(text: &str) -> bool {
+        text.strip_prefix("file://").is_some_and(|path| path.starts_with('/'))
+    }
+
     /// Opens a `file:///folder` URL. What follows `file://` is taken as it stands, spaces and percent signs too.
     ///
     /// # Errors
     /// [`RepositoryError::Refused`] for any other URL; otherwise as for [`FolderRepository::open`].
     pub fn from_url(url: &str) -> Result<Self, RepositoryError> {
         match url.strip_prefix("file://") {
-            Some(path) if path.starts_with('/') => Self::open(path),
+            Some(path) if Self::is_url(url) => Self::open(path),
             _ => Err(RepositoryError::Refused {
                 url: url.to_owned(),
                 act: "open a folder".to_owned(),
@@ -80,7 +86,7 @@ impl Place {
         match std::fs::metadata(&self.root) {
             Ok(facts) if facts.is_dir() => Ok(()),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                Err(failed(&self.url, "open it", error))
+                Err(failed(&self.url, "open the folder", error))
             }
             _ => Err(RepositoryError::Missing { url: self.url.clone() }),
         }

@@ -15,6 +15,7 @@ mod restore_backup;
 mod run;
 mod seal_backup;
 mod streams;
+mod target_fit;
 mod test_instance;
 mod upload_parts;
 mod verify_archive;
@@ -27,7 +28,7 @@ pub use begin_backup::{
 pub use dump::{Dumper, dump};
 pub use error::StepError;
 pub use hold_snapshot::{GRACE, Holder, Lane, hold_snapshot, release_snapshot, renew_lease};
-pub use list_backups::{StandingBackup, find_backup, manifest_keys, read_backup};
+pub use list_backups::{StandingBackup, find_backup, find_layout, manifest_keys, read_backup};
 pub use open_backup::{newest_keys, open_backup, open_backup_with_recovery_key};
 pub use record_outcome::{
     CleanUp, completion_notice, failure_notice, record_completion, record_failure, release_unopened,
@@ -37,6 +38,7 @@ pub use replicate_backup::{Replication, VerifiedCopy, copy_backup, replicate_bac
 pub use restore_backup::{PartLoaded, Restore, finish_target, parts_of, prepare_target, restore_parts};
 pub use run::Run;
 pub use seal_backup::{SealedBackup, Sealing, seal_backup};
+pub use target_fit::{Misfit, misfits, refuse_misfits};
 pub use test_instance::{
     InstanceProgress, available_instance, drop_instance, drop_instance_patiently, provision_instance,
     storage_gib,

@@ -4,7 +4,7 @@ use crate::StepError;
 use crate::ports::Repository;
 use crate::seal_backup::MANIFEST_LIMIT_BYTES;
 use keepsake_archive::{ArchiveLayout, Manifest};
-use keepsake_domain::{BackupId, FailureClass};
+use keepsake_domain::{BackupId, BackupIdPrefix, FailureClass};
 use sha2::{Digest, Sha256};
 
 /// A backup as its manifest describes it.
@@ -60,24 +60,58 @@ pub async fn find_backup(
     repository: &dyn Repository,
     backup_id: Option<BackupId>,
 ) -> Result<StandingBackup, StepError> {
-    let found = manifest_keys(repository, "").await?;
-    let layout = match backup_id {
-        Some(id) => found.into_iter().find(|layout| layout.backup_id == id),
-        None => {
-            only_one_source(repository, &found)?;
-            found.into_iter().next_back()
+    let wanted = backup_id.map(BackupIdPrefix::from);
+    read_backup(repository, find_layout(repository, wanted.as_ref()).await?).await
+}
+
+/// Finds where a backup lies by its id or the first characters of it, or the newest one; its manifest is not read.
+///
+/// # Errors
+/// When there is none; when several ids begin so, with their names; or when `None` was asked for and the repository
+/// holds several sources.
+pub async fn find_layout(
+    repository: &dyn Repository,
+    wanted: Option<&BackupIdPrefix>,
+) -> Result<ArchiveLayout, StepError> {
+    let mut found = manifest_keys(repository, "").await?;
+    match wanted {
+        Some(prefix) => {
+            found.retain(|layout| prefix.begins(layout.backup_id));
+            only_one_backup(prefix, &found)?;
         }
-    };
-    let layout = layout.ok_or_else(|| {
-        let what = backup_id.map_or_else(|| "no backup".to_owned(), |id| format!("no backup {id}"));
+        None => only_one_source(repository, &found)?,
+    }
+    found.pop().ok_or_else(|| {
+        let what = wanted.map_or_else(|| "no backup".to_owned(), |id| format!("no backup {id}"));
         StepError::found(
             FailureClass::Permanent,
             format!("{what} stands in {}", repository.url()),
             "nothing was changed",
             "keepsake list --repo <URL> to see what stands; look into the copies too",
         )
-    })?;
-    read_backup(repository, layout).await
+    })
+}
+
+/// More names than these help nobody to choose.
+const NAMED_CANDIDATES: usize = 10;
+
+fn only_one_backup(prefix: &BackupIdPrefix, found: &[ArchiveLayout]) -> Result<(), StepError> {
+    if found.len() < 2 {
+        return Ok(());
+    }
+    let mut names: Vec<String> =
+        found.iter().map(|layout| format!("{} of {}", layout.backup_id, layout.source)).collect();
+    let more = names.len().saturating_sub(NAMED_CANDIDATES);
+    names.truncate(NAMED_CANDIDATES);
+    if more > 0 {
+        names.push(format!("and {more} more"));
+    }
+    Err(StepError::found(
+        FailureClass::Permanent,
+        format!("the ids of {} backups begin with {prefix}: {}", found.len(), names.join(", ")),
+        "nothing was changed",
+        "give more characters of the id",
+    ))
 }
 
 fn only_one_source(repository: &dyn Repository, found: &[ArchiveLayout]) -> Result<(), StepError> {

@@ -4,6 +4,7 @@ use crate::StepError;
 use crate::list_backups::StandingBackup;
 use crate::ports::{Repository, RowWriter, SchemaSection, Target, TargetError};
 use crate::streams::download_opened;
+use crate::target_fit::{misfits, refuse_misfits};
 use futures::stream::{FuturesUnordered, StreamExt};
 use keepsake_archive::{BackupIdentity, Part};
 use keepsake_domain::PartPlan;
@@ -34,24 +35,11 @@ pub type PartLoaded = dyn Fn(&Part) + Send + Sync;
 pub async fn prepare_target(restore: &Restore) -> Result<(), StepError> {
     let backup_id = restore.backup.layout.backup_id.to_string();
     let facts = restore.target.facts(&backup_id).await?;
-    fits(restore, &facts.server)?;
+    let misfits = misfits(&restore.backup.manifest.server, &facts.server);
+    refuse_misfits("of this restore", &misfits)?;
     restore.target.begin(&backup_id).await?;
     create_roles(restore).await?;
     restore_section(restore, SchemaSection::PreData, 1).await
-}
-
-fn fits(restore: &Restore, server: &keepsake_archive::ServerFacts) -> Result<(), StepError> {
-    let source = &restore.backup.manifest.server;
-    let (have, need) = (server.server_version / 10_000, source.server_version / 10_000);
-    let reason = if have < need {
-        format!("its server is of version {have}, the backup of version {need}")
-    } else if server.encoding != source.encoding && server.encoding != "UTF8" {
-        format!("its encoding is {}, the backup's is {}", server.encoding, source.encoding)
-    } else {
-        return Ok(());
-    };
-    let place = "of this restore".to_owned();
-    Err(TargetError::Unsuitable { place, reason }.into())
 }
 
 async fn create_roles(restore: &Restore) -> Result<(), StepError> {

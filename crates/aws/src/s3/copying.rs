@@ -33,8 +33,8 @@ impl Original {
     async fn look(place: &Place, from_url: &str, key: &str) -> Result<Option<Self>, RepositoryError> {
         let Some((bucket, prefix)) = parse(from_url) else { return Ok(None) };
         let client = in_bucket_region(place.client.clone(), &bucket).await;
-        let client =
-            client.map_err(|answer| super::errors::Failed::new(from_url, "open it").because(answer))?;
+        let client = client
+            .map_err(|answer| super::errors::Failed::new(from_url, "open the bucket").because(answer))?;
         let from = Place { client, bucket, prefix, sse_kms_key: None, limits: place.limits };
         let found = from.head(key).await?;
         let info = found.ok_or_else(|| RepositoryError::NotFound { url: from.url(), key: key.to_owned() })?;

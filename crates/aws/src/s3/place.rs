@@ -47,7 +47,7 @@ impl Place {
         })?;
         let client = in_bucket_region(clients.s3(), &bucket)
             .await
-            .map_err(|answer| Failed::new(url, "open it").because(answer))?;
+            .map_err(|answer| Failed::new(url, "open the bucket").because(answer))?;
         Ok(Self { client, bucket, prefix, sse_kms_key, limits: S3Limits::AWS })
     }
 

@@ -1,6 +1,6 @@
 use super::{
     copying,
-    place::{Place, S3Limits},
+    place::{Place, S3Limits, parse},
     uploading,
 };
 use crate::{Clients, answer::Answer};
@@ -25,6 +25,12 @@ pub struct S3Repository {
 }
 
 impl S3Repository {
+    /// Whether the text is the URL of a bucket and perhaps a prefix in it. Nothing is asked.
+    #[must_use]
+    pub fn is_url(text: &str) -> bool {
+        parse(text).is_some()
+    }
+
     /// Opens `s3://bucket/prefix`; the bucket may be in any region. Objects are encrypted by `sse_kms_key`, or as the
     /// bucket does by default; either way they are encrypted before they get there.
     ///

@@ -20,7 +20,6 @@ const OURS: &str =
 
 pub(super) async fn preflight(url: &ConnectionUrl, pg_bin: &PgBin) -> Result<SourceFacts, SourceError> {
     let session = Session::open(url).await?;
-    let program = pg_dump_for(pg_bin, &session).await?;
     let row = session
         .one(
             "read who we are",
@@ -30,15 +29,35 @@ pub(super) async fn preflight(url: &ConnectionUrl, pg_bin: &PgBin) -> Result<Sou
         )
         .await?;
     let role: String = row.get(0);
-    wal_access(&session, &role, row.get(3)).await?;
-    readable(&session, &role).await?;
-    hidden_rows(&session, &role).await?;
+    let program = pg_dump_for(pg_bin, &session).await;
+    let problems = [
+        wal_access(&session, &role, row.get(3)).await?,
+        not_readable(&session, &role).await?,
+        hidden_rows(&session, &role).await?,
+    ];
+    let program = all_at_once(program, problems.into_iter().flatten().collect())?;
     Ok(SourceFacts {
         database: row.get(1),
         lineage: lineage(&session, row.get(2)).await?,
         server: server_facts(&session).await?,
         pg_dump: program.version,
     })
+}
+
+/// Tells every problem in one run, so that nobody mends them one by one.
+fn all_at_once(
+    program: Result<Program, SourceError>,
+    mut problems: Vec<SourceError>,
+) -> Result<Program, SourceError> {
+    match (program, problems.len()) {
+        (Ok(program), 0) => return Ok(program),
+        (Ok(_), _) => {}
+        (Err(missing), _) => problems.insert(0, missing),
+    }
+    match problems.len() {
+        1 => Err(problems.remove(0)),
+        _ => Err(SourceError::Several { problems }),
+    }
 }
 
 /// The `pg_dump` for this server.
@@ -56,26 +75,25 @@ pub(super) async fn pg_dump_for(pg_bin: &PgBin, session: &Session) -> Result<Pro
             server,
             reason: format!("the newest client here is {}, which is older than the server", newest.version),
         }),
-        (None, None) => Err(SourceError::ClientFailed {
-            program: "pg_dump".to_owned(),
-            said: format!("not found in {}", pg_bin.places()),
-        }),
+        (None, None) => Err(SourceError::NoClient { program: "pg_dump".to_owned(), places: pg_bin.places() }),
     }
 }
 
-async fn wal_access(session: &Session, role: &str, standby: bool) -> Result<(), SourceError> {
+async fn wal_access(
+    session: &Session,
+    role: &str,
+    standby: bool,
+) -> Result<Option<SourceError>, SourceError> {
     let position = if standby { "pg_last_wal_replay_lsn()" } else { "pg_current_wal_lsn()" };
+    let mut functions = Vec::new();
     for function in [position, "pg_control_system()", "pg_control_checkpoint()", "pg_export_snapshot()"] {
         let sql = "SELECT has_function_privilege('pg_catalog.' || $1::text, 'EXECUTE')";
         if !session.one("read rights on functions", sql, &[&function]).await?.get::<_, bool>(0) {
-            return Err(SourceError::NoWalAccess {
-                place: session.place.clone(),
-                role: role.to_owned(),
-                function: function.to_owned(),
-            });
+            functions.push(function.to_owned());
         }
     }
-    Ok(())
+    let (place, role) = (session.place.clone(), role.to_owned());
+    Ok((!functions.is_empty()).then_some(SourceError::NoWalAccess { place, role, functions }))
 }
 
 async fn lineage(session: &Session, database_oid: u32) -> Result<Lineage, SourceError> {
@@ -93,7 +111,7 @@ async fn lineage(session: &Session, database_oid: u32) -> Result<Lineage, Source
     Ok(Lineage { system_identifier: row.get::<_, i64>(0).cast_unsigned(), timeline, database_oid })
 }
 
-async fn readable(session: &Session, role: &str) -> Result<(), SourceError> {
+async fn not_readable(session: &Session, role: &str) -> Result<Option<SourceError>, SourceError> {
     let relations = format!(
         "SELECT CASE c.relkind WHEN 'S' THEN 'sequence ' ELSE 'table ' END || n.nspname || '.' || c.relname
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -109,22 +127,17 @@ async fn readable(session: &Session, role: &str) -> Result<(), SourceError> {
                           AND (a.grantee = 0 OR pg_has_role(a.grantee, 'USAGE')))";
     let mut objects = session.texts("read rights on tables", &relations).await?;
     objects.extend(session.texts("read rights on large objects", large_objects).await?);
-    if objects.is_empty() {
-        return Ok(());
-    }
-    Err(SourceError::NotReadable { role: role.to_owned(), objects: shortened(objects) })
+    let (role, objects) = (role.to_owned(), shortened(objects));
+    Ok((!objects.is_empty()).then_some(SourceError::NotReadable { role, objects }))
 }
 
-async fn hidden_rows(session: &Session, role: &str) -> Result<(), SourceError> {
+async fn hidden_rows(session: &Session, role: &str) -> Result<Option<SourceError>, SourceError> {
     let sql = format!(
         "SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE {FOREIGN_SCHEMAS} AND {OURS} AND c.relkind = 'r' AND row_security_active(c.oid)"
     );
-    let tables = session.texts("read row-level security", &sql).await?;
-    if tables.is_empty() {
-        return Ok(());
-    }
-    Err(SourceError::HiddenRows { role: role.to_owned(), tables: shortened(tables) })
+    let tables = shortened(session.texts("read row-level security", &sql).await?);
+    Ok((!tables.is_empty()).then_some(SourceError::HiddenRows { role: role.to_owned(), tables }))
 }
 
 /// At most 20 names, then how many more.

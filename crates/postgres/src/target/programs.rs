@@ -144,9 +144,9 @@ impl Restore {
         // A program newer than the server may send settings that the server does not know; if there is none that
         // fits, the newest reads the most archives.
         let program = fitting(&programs, session.version / 10_000).or(programs.last()).cloned();
-        let program = program.ok_or_else(|| TargetError::RestoreFailed {
+        let program = program.ok_or_else(|| TargetError::NoClient {
             program: "pg_restore".to_owned(),
-            said: format!("not found in {}", target.pg_bin.places()),
+            places: target.pg_bin.places(),
         })?;
         Ok(Self { program, address: Address::of(&target.url)? })
     }

@@ -168,8 +168,35 @@ async fn a_source_without_access_to_the_wal_position_names_the_function() {
     let role = source_db.role("").await;
     source_db.run("REVOKE EXECUTE ON FUNCTION pg_current_wal_lsn() FROM PUBLIC").await;
     match preflight_error(source_db.url_as(&role, PASSWORD)).await {
-        SourceError::NoWalAccess { function, .. } => assert_eq!(function, "pg_current_wal_lsn()"),
+        SourceError::NoWalAccess { functions, .. } => assert_eq!(functions, ["pg_current_wal_lsn()"]),
         other => panic!("{}", all_text(&other)),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_problems_of_a_source_are_told_in_one_run_each_with_its_remedy() {
+    use keepsake_domain::Classified;
+    let mut source_db = Database::source().await;
+    let role = source_db.role("").await;
+    source_db
+        .run(&format!(
+            "CREATE TABLE closed (n integer); CREATE TABLE veiled (n integer); GRANT SELECT ON veiled TO {role};
+             ALTER TABLE veiled ENABLE ROW LEVEL SECURITY; CREATE POLICY one ON veiled USING (n = 1);
+             REVOKE EXECUTE ON FUNCTION pg_current_wal_lsn(), pg_export_snapshot() FROM PUBLIC"
+        ))
+        .await;
+    let error = preflight_error(source_db.url_as(&role, PASSWORD)).await;
+    assert!(
+        matches!(&error, SourceError::Several { problems } if problems.len() == 3),
+        "{}",
+        all_text(&error)
+    );
+    let (told, next) = (error.to_string(), error.explanation().next);
+    for text in ["public.closed", "public.veiled", "pg_current_wal_lsn()", "pg_export_snapshot()"] {
+        assert!(told.contains(text), "\"{text}\" is not in: {told}");
+    }
+    for text in ["GRANT pg_read_all_data", "BYPASSRLS", "GRANT EXECUTE ON FUNCTION"] {
+        assert!(next.contains(text), "\"{text}\" is not in: {next}");
     }
 }
 

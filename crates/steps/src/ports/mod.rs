@@ -29,3 +29,7 @@ pub use rows::{RowReader, RowWriter};
 pub use secrets::{Secrets, SecretsError};
 pub use source::{DatabaseShape, HeldSnapshot, Source, SourceError, SourceFacts};
 pub use target::{LoadedPart, SchemaSection, Target, TargetError, TargetFacts};
+
+/// What to do when PostgreSQL's own programs are missing.
+const INSTALL_CLIENTS: &str = "install PostgreSQL client tools of the server's major version or newer (Debian: \
+    postgresql-client), or let --pg-bin name the folder that holds pg_dump and pg_restore, then run again";

@@ -200,23 +200,32 @@ impl Classified for RepositoryError {
 
     fn explanation(&self) -> Explanation {
         let next = match self {
-            Self::Missing { url } => format!("create {url} or correct the repository's URL, then run again"),
+            Self::Missing { url } => {
+                format!("correct the repository's URL, or create {url}; if it is lost, use a copy of it")
+            }
             Self::NotFound { .. } | Self::CutOff { .. } => {
-                "keepsake verify --repo <URL> --deep, and restore from a copy if it fails".to_owned()
+                "keepsake verify --repo <URL> --deep here and on each copy; restore from one that passes"
+                    .to_owned()
             }
             Self::AlreadyExists { .. } => "keepsake list --repo <URL> to see what stands there".to_owned(),
             Self::Denied { url, act, .. } => {
-                format!("grant the role the right to {act} in {url}, then run again")
+                format!("grant the right to {act} in {url}, or use credentials that have it, then run again")
             }
             Self::Full { url, .. } => {
                 format!("free space in {url} or choose another repository, then run again")
             }
             Self::Unavailable { .. } => "run again; if it stays so, look at the store's health".to_owned(),
-            Self::TooLarge { .. } | Self::Refused { .. } => "read the cause below and correct it".to_owned(),
+            Self::TooLarge { .. } | Self::Refused { .. } => {
+                "read the cause in the error and correct it".to_owned()
+            }
         };
-        Explanation {
-            at_risk: "backups that stand are untouched; this run has not made a new one".to_owned(),
-            next,
-        }
+        // Whoever reads and whoever writes gets this, so it promises nothing about what they were doing.
+        let at_risk = match self {
+            Self::NotFound { .. } | Self::CutOff { .. } => {
+                "the backup of this object cannot be read from here; other backups and copies are not affected"
+            }
+            _ => "nothing that stands was changed; what was being done is not done",
+        };
+        Explanation { at_risk: at_risk.to_owned(), next }
     }
 }

@@ -158,15 +158,15 @@ pub enum SourceError {
         /// The tables; at most 20, then a count.
         tables: Vec<String>,
     },
-    /// The role may not read the WAL position or the system identifier.
-    #[error("role {role} may not execute {function} on {place}")]
+    /// The role may not read the WAL position or the system identifier, or not export a snapshot.
+    #[error("role {role} may not execute {} on {place}", .functions.join(", "))]
     NoWalAccess {
         /// Host, port and database.
         place: String,
         /// The role.
         role: String,
-        /// The function that was refused.
-        function: String,
+        /// The functions that it lacks.
+        functions: Vec<String>,
     },
     /// The snapshot's last holder is gone; the run must begin again.
     #[error("snapshot {name} is no longer held")]
@@ -174,7 +174,21 @@ pub enum SourceError {
         /// The exported name.
         name: String,
     },
-    /// A child process failed, was not found, or ended early.
+    /// Several things stand in the way of a backup; each needs its own remedy.
+    #[error("{} problems: {}", .problems.len(), told(.problems))]
+    Several {
+        /// All of them, at least two.
+        problems: Vec<SourceError>,
+    },
+    /// `pg_dump` is not installed where it was looked for.
+    #[error("{program} was not found in {places}")]
+    NoClient {
+        /// The program.
+        program: String,
+        /// Folders that were searched.
+        places: String,
+    },
+    /// A child process failed or ended early.
     #[error("{program} failed: {said}")]
     ClientFailed {
         /// `pg_dump` or another.
@@ -222,6 +236,8 @@ impl Classified for SourceError {
             | Self::HiddenRows { .. }
             | Self::NoWalAccess { .. }
             | Self::SnapshotLost { .. }
+            | Self::Several { .. }
+            | Self::NoClient { .. }
             | Self::ClientFailed { .. }
             | Self::TableChanged { .. }
             | Self::Statement { .. } => FailureClass::Permanent,
@@ -250,9 +266,14 @@ impl Classified for SourceError {
             Self::HiddenRows { role, .. } => {
                 format!("back up as the tables' owner, or ALTER ROLE {role} BYPASSRLS as an administrator")
             }
-            Self::NoWalAccess { role, function, .. } => {
-                format!("GRANT EXECUTE ON FUNCTION {function} TO {role}")
+            Self::NoWalAccess { role, functions, .. } => {
+                format!("GRANT EXECUTE ON FUNCTION {} TO {role}", functions.join(", "))
             }
+            Self::Several { problems } => {
+                let each: Vec<String> = problems.iter().map(|problem| problem.explanation().next).collect();
+                each.join("; ")
+            }
+            Self::NoClient { .. } => super::INSTALL_CLIENTS.to_owned(),
             Self::SnapshotLost { .. } => "run the backup again; the source ended our transaction".to_owned(),
             Self::TableChanged { .. } => {
                 "run the backup again, at a time at which nothing truncates or rewrites this table".to_owned()
@@ -268,4 +289,8 @@ impl Classified for SourceError {
             next,
         }
     }
+}
+
+fn told(problems: &[SourceError]) -> String {
+    problems.iter().map(|problem| keepsake_domain::chain(problem)).collect::<Vec<_>>().join("; ")
 }

@@ -143,7 +143,7 @@ pub enum TargetError {
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
     /// It holds something that nobody asked us to touch.
-    #[error("target {place} is not empty: {}", .objects.join(", "))]
+    #[error("target {place} is not empty: {}", few(.objects))]
     NotEmpty {
         /// Host, port and database.
         place: String,
@@ -157,8 +157,18 @@ pub enum TargetError {
         place: String,
         /// What does not fit.
         reason: String,
+        /// What a person can do.
+        advice: String,
     },
-    /// `pg_restore` failed, was not found, or reported errors.
+    /// `pg_restore` or another is not installed where it was looked for.
+    #[error("{program} was not found in {places}")]
+    NoClient {
+        /// The program.
+        program: String,
+        /// Folders that were searched.
+        places: String,
+    },
+    /// `pg_restore` failed, or reported errors.
     #[error("{program} failed: {said}")]
     RestoreFailed {
         /// The program.
@@ -196,6 +206,7 @@ impl Classified for TargetError {
             Self::LoginRefused { .. }
             | Self::NotEmpty { .. }
             | Self::Unsuitable { .. }
+            | Self::NoClient { .. }
             | Self::RestoreFailed { .. }
             | Self::Statement { .. } => FailureClass::Permanent,
         }
@@ -204,11 +215,8 @@ impl Classified for TargetError {
     fn explanation(&self) -> Explanation {
         let next = match self {
             Self::NotEmpty { .. } => "create an empty database and restore into that".to_owned(),
-            Self::Unsuitable { .. } => {
-                "restore to a server of the source's major version or newer that offers the \
-                                        same extensions"
-                    .to_owned()
-            }
+            Self::Unsuitable { advice, .. } => advice.clone(),
+            Self::NoClient { .. } => super::INSTALL_CLIENTS.to_owned(),
             Self::Unreachable { .. } => {
                 "check network and server, then run the same command again".to_owned()
             }
@@ -220,9 +228,18 @@ impl Classified for TargetError {
                 "read the cause, correct it, and restore into a new empty database".to_owned()
             }
         };
-        Explanation {
-            at_risk: "the backup is untouched; the target is not a complete restore".to_owned(),
-            next,
-        }
+        let at_risk = match self {
+            Self::NotEmpty { .. } | Self::Unsuitable { .. } => "nothing: backup and target are untouched",
+            _ => "the backup is untouched; the target is not a complete restore",
+        };
+        Explanation { at_risk: at_risk.to_owned(), next }
     }
+}
+
+/// More names than these do not tell more in one line.
+const FEW: usize = 3;
+
+fn few(objects: &[String]) -> String {
+    let named = objects.iter().take(FEW).cloned().collect::<Vec<_>>().join(", ");
+    if objects.len() > FEW { format!("{named} and more") } else { named }
 }
