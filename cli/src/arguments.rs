@@ -3,7 +3,7 @@
 
 use crate::secret_text::SecretText;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use keepsake_domain::{BackupId, CutLimits};
+use keepsake_domain::{BackupIdPrefix, CutLimits};
 use std::path::PathBuf;
 
 const EXIT_CODES: &str = "\
@@ -151,9 +151,9 @@ pub struct ShowArguments {
     /// The repository: s3://bucket/prefix or file:///folder.
     #[arg(long, value_name = "URL")]
     pub repo: SecretText,
-    /// The backup [default: the newest, if the repository holds one source].
+    /// The backup, by its id or the first characters of it [default: the newest, if the repository holds one source].
     #[arg(value_name = "ID")]
-    pub backup: Option<BackupId>,
+    pub backup: Option<BackupIdPrefix>,
     /// One JSON document on standard output.
     #[arg(long)]
     pub json: bool,
@@ -176,9 +176,9 @@ pub struct VerifyArguments {
     /// The repository: s3://bucket/prefix or file:///folder.
     #[arg(long, value_name = "URL")]
     pub repo: SecretText,
-    /// The backup [default: all].
+    /// The backup, by its id or the first characters of it [default: all].
     #[arg(value_name = "ID")]
-    pub backup: Option<BackupId>,
+    pub backup: Option<BackupIdPrefix>,
     /// Read everything: with a key every row is counted and digested, without one every stored byte is hashed.
     #[arg(long)]
     pub deep: bool,
@@ -196,9 +196,9 @@ pub struct RestoreArguments {
     /// The repository: s3://bucket/prefix or file:///folder.
     #[arg(long, value_name = "URL")]
     pub repo: SecretText,
-    /// The backup [default: the newest, if the repository holds one source].
+    /// The backup, by its id or the first characters of it [default: the newest, if the repository holds one source].
     #[arg(long, value_name = "ID")]
-    pub backup: Option<BackupId>,
+    pub backup: Option<BackupIdPrefix>,
     /// An empty database: postgres://user@host:port/database, or env:NAME.
     #[arg(long, value_name = "URL|env:NAME")]
     pub to: SecretText,

@@ -45,6 +45,7 @@ pub async fn backup(context: &Context, arguments: &BackupArguments) -> Result<()
     }
     let summary = outcome?;
     job.progress.clear();
+    summary.warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
     if arguments.json {
         return print_json(&summary);
     }
@@ -73,17 +74,17 @@ impl Job {
         if let Some(name) = &arguments.name {
             check_name(name)?;
         }
+        let tools = context.client_tools(arguments.pg_bin.as_deref(), "pg_dump")?;
         progress.step("opening the repository");
         let repository = context.places.repository("--repo", &arguments.repo).await?;
         let copies = open_copies(context, arguments, repository.as_ref()).await?;
         progress.step(&format!("looking at {}", url.place()));
-        let tools = context.client_tools(arguments.pg_bin.as_deref());
         let source: Arc<dyn Source> = Arc::new(PostgresSource::new(url, provider(arguments.provider), tools));
         let facts = source.preflight().await?;
         let backup_id = BackupId(Uuid::now_v7());
         let name = arguments.name.clone().unwrap_or_else(|| safe_name(&facts.database));
         let layout = ArchiveLayout::new(&name, facts.lineage.clone(), backup_id)?;
-        let scratch = Scratch::new(&backup_id.to_string())?;
+        let scratch = Scratch::new(backup_id)?;
         let work = Work::new(Arc::new(FolderRepository::open(scratch.path())?), backup_id);
         let recipient = wrap(context, arguments, &recipients, repository.as_ref(), &layout).await?;
         let run = run(arguments, &layout, facts, recipient, repository.url(), context.clock.now());
@@ -95,8 +96,7 @@ impl Job {
 
     async fn run(&self) -> Result<BackupSummary, Failure> {
         let mut held = HeldByUs::hold(&self.dumper, &self.run, self.relay);
-        let (rows, dumped) = held.during(self.read_database()).await?;
-        let spent = Spent { schema: dumped, rows: rows.saturating_sub(dumped) };
+        let spent = held.during(self.read_database()).await?;
         held.release(self.dumper.holds.as_ref(), self.run.execution_row).await?;
         self.progress.step("checking every object");
         let sealing = Sealing {
@@ -117,12 +117,12 @@ impl Job {
         Ok(BackupSummary::new(&self.run, &backup.manifest, sealed, copies, spent, self.began.elapsed()))
     }
 
-    /// Schema, then rows. Answers when the rows and when the schema were done, from the first moment of this.
-    async fn read_database(&self) -> Result<(Duration, Duration), Failure> {
+    /// Schema, then rows.
+    async fn read_database(&self) -> Result<Spent, Failure> {
         let began = Instant::now();
         self.progress.step("dumping the schema");
         let plan = dump(&self.dumper, &self.run).await?;
-        let dumped = began.elapsed();
+        let schema = began.elapsed();
         let total: u64 = plan.parts.iter().map(|part| part.size_bytes).sum();
         let what = format!("reading {} tables in {} parts", plan.tables, plan.parts.len());
         self.progress.step_over(&what, total);
@@ -133,7 +133,7 @@ impl Job {
             progress.advance(sizes.get(&part.number).copied().unwrap_or_default(), part.content.rows);
         };
         upload_parts(&self.dumper, &self.run, &plan.parts, &seen).await?;
-        Ok((began.elapsed(), dumped))
+        Ok(Spent { schema, rows: began.elapsed().saturating_sub(schema) })
     }
 
     fn copy_failed(
@@ -195,7 +195,7 @@ async fn wrap(
     let first;
     let holder: &dyn KeyHolder = match (&arguments.kms_key, recipients) {
         (Some(key_id), _) => {
-            kms = context.places.kms_key(key_id).await;
+            kms = context.places.kms_key(key_id).await?;
             &kms
         }
         (None, [recipient, ..]) => {

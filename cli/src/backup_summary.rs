@@ -43,6 +43,8 @@ pub struct BackupSummary {
     rows_seconds: f64,
     megabytes_per_second: f64,
     peak_memory_bytes: Option<u64>,
+    /// What a person should look at although the backup stands.
+    pub warnings: Vec<String>,
 }
 
 impl BackupSummary {
@@ -56,6 +58,12 @@ impl BackupSummary {
         spent: Spent,
         total: Duration,
     ) -> Self {
+        let warnings = Vec::from_iter((sealed.tables == 0).then(|| {
+            format!(
+                "database {} holds no table, so this backup holds no row; look whether --source names the right one",
+                manifest.database
+            )
+        }));
         Self {
             backup_id: run.backup_id,
             source: run.source.clone(),
@@ -76,6 +84,7 @@ impl BackupSummary {
             schema_seconds: spent.schema.as_secs_f64(),
             rows_seconds: spent.rows.as_secs_f64(),
             peak_memory_bytes: peak_memory_bytes(),
+            warnings,
         }
     }
 }

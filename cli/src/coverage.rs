@@ -41,7 +41,7 @@ struct Protected {
 pub async fn coverage(context: &Context, arguments: &CoverageArguments) -> Result<(), Failure> {
     let url = connection("--source", &arguments.source, &context.environment)?;
     let place = url.place().to_owned();
-    let tools = context.client_tools(arguments.pg_bin.as_deref());
+    let tools = context.client_tools(arguments.pg_bin.as_deref(), "pg_dump")?;
     let source = PostgresSource::new(url, provider(arguments.provider), tools);
     let preflight = source.preflight().await;
     let shape = match (shape(&source).await, &preflight) {

@@ -6,6 +6,7 @@ use crate::places::Places;
 use crate::secret_text::SecretText;
 use async_trait::async_trait;
 use keepsake_archive::{BackupIdentity, Recipient, WrappedKey, wrap_for};
+use keepsake_aws::KmsKeyHolder;
 use keepsake_domain::BackupId;
 use keepsake_steps::ports::{KeyHolder, KeyHolderError, Repository};
 use keepsake_steps::{StandingBackup, StepError, open_backup, open_backup_with_recovery_key};
@@ -62,18 +63,19 @@ pub enum ReadingKey {
     /// Text of a recovery key's file.
     RecoveryKey(Zeroizing<String>),
     /// KMS.
-    Kms,
+    Kms(Box<KmsKeyHolder>),
 }
 
 impl ReadingKey {
     /// Reads the key file, if one was given; `None` when no key was given at all.
     ///
     /// # Errors
-    /// When the file cannot be read.
-    pub fn given(arguments: &KeyArguments) -> Result<Option<Self>, Failure> {
+    /// When the file cannot be read, or AWS's region or credentials are not set.
+    pub async fn given(arguments: &KeyArguments, places: &Places) -> Result<Option<Self>, Failure> {
         match &arguments.key_file {
             Some(path) => Ok(Some(Self::RecoveryKey(read_key_file(path)?))),
-            None => Ok(arguments.kms.then_some(Self::Kms)),
+            None if arguments.kms => Ok(Some(Self::Kms(Box::new(places.any_kms_key().await?)))),
+            None => Ok(None),
         }
     }
 
@@ -83,13 +85,12 @@ impl ReadingKey {
     /// When this key does not open it.
     pub async fn open(
         &self,
-        places: &Places,
         repository: &dyn Repository,
         backup: &StandingBackup,
     ) -> Result<BackupIdentity, StepError> {
         match self {
             Self::RecoveryKey(text) => open_backup_with_recovery_key(repository, backup, text).await,
-            Self::Kms => open_backup(repository, backup, &[&places.any_kms_key().await]).await,
+            Self::Kms(holder) => open_backup(repository, backup, &[holder.as_ref()]).await,
         }
     }
 }

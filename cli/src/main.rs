@@ -30,6 +30,7 @@ mod without_catalog;
 
 use arguments::{Command, CommandLine};
 use clap::Parser;
+use clap::error::ErrorKind;
 use context::Context;
 use environment::Environment;
 use failure::Failure;
@@ -61,15 +62,37 @@ fn main() -> ExitCode {
     }
 }
 
-/// Help and version go to standard output. A wrong command line is told without what looks like a credential in it.
+/// Help and version go to standard output. A wrong command line is told like every failure, without what looks like a
+/// credential in it.
 fn ended_by_parser(error: &clap::Error) -> ExitCode {
-    let text = secret_text::redact(&error.to_string());
-    if error.use_stderr() {
-        terminal::note(&text);
-        ExitCode::from(failure::USAGE)
-    } else {
-        terminal::print(&text);
-        ExitCode::SUCCESS
+    if !error.use_stderr() {
+        terminal::print(&secret_text::redact(&error.to_string()));
+        return ExitCode::SUCCESS;
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        terminal::note(&error.to_string());
+    }
+    let failure = wrong_command_line(error);
+    terminal::note(&failure.report());
+    ExitCode::from(failure.exit_code())
+}
+
+/// The parser's error begins with what is wrong and its own tips, then repeats the usage, which `--help` shows too.
+fn wrong_command_line(error: &clap::Error) -> Failure {
+    let text = error.to_string();
+    let told = text.split("\nUsage:").next().unwrap_or_default();
+    let told = told.split("\nFor more information").next().unwrap_or_default();
+    let told = told.trim().trim_start_matches("error: ");
+    match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            Failure::usage("no command was given", "give one of the commands above")
+        }
+        ErrorKind::MissingRequiredArgument if told.contains("--recipient") => Failure::usage(
+            told,
+            "draw a key with keepsake keygen --out recovery.key and give what it prints by --recipient, or give \
+             --kms-key; keepsake backup --help shows the rest",
+        ),
+        _ => Failure::usage(told, "see --help after the command"),
     }
 }
 

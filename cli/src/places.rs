@@ -15,8 +15,13 @@ pub struct Places {
 }
 
 impl Places {
-    async fn clients(&self) -> &Clients {
-        self.clients.get_or_init(Clients::load).await
+    async fn clients(&self) -> Result<&Clients, Failure> {
+        let checked = async {
+            let clients = Clients::load().await;
+            clients.check().await?;
+            Ok(clients)
+        };
+        self.clients.get_or_try_init(|| checked).await
     }
 
     /// Opens a repository, which must exist. `option` names the argument for people.
@@ -25,23 +30,31 @@ impl Places {
     /// When the URL is none of ours, or bucket or folder cannot be reached.
     pub async fn repository(&self, option: &str, url: &SecretText) -> Result<Arc<dyn Repository>, Failure> {
         let url = url.expose();
-        match url.split_once("://").map(|(scheme, _)| scheme) {
-            Some("s3") => Ok(Arc::new(S3Repository::open(self.clients().await, url, None).await?)),
-            Some("file") => Ok(Arc::new(FolderRepository::from_url(url)?)),
-            _ => Err(Failure::usage(
-                format!("{option} is no repository"),
-                "give s3://bucket/prefix or file:///folder",
-            )),
+        if S3Repository::is_url(url) {
+            return Ok(Arc::new(S3Repository::open(self.clients().await?, url, None).await?));
         }
+        if FolderRepository::is_url(url) {
+            return Ok(Arc::new(FolderRepository::from_url(url)?));
+        }
+        Err(Failure::usage(
+            format!("{option} is no repository"),
+            "give s3://bucket/prefix, or file:// and an absolute path: file:///folder",
+        ))
     }
 
     /// A KMS key that wraps new keys.
-    pub async fn kms_key(&self, key_id: &str) -> KmsKeyHolder {
-        KmsKeyHolder::new(self.clients().await, key_id)
+    ///
+    /// # Errors
+    /// When AWS's region or credentials are not set.
+    pub async fn kms_key(&self, key_id: &str) -> Result<KmsKeyHolder, Failure> {
+        Ok(KmsKeyHolder::new(self.clients().await?, key_id))
     }
 
     /// Whichever KMS key wrapped a backup's key.
-    pub async fn any_kms_key(&self) -> KmsKeyHolder {
-        KmsKeyHolder::for_reading(self.clients().await)
+    ///
+    /// # Errors
+    /// As for [`Places::kms_key`].
+    pub async fn any_kms_key(&self) -> Result<KmsKeyHolder, Failure> {
+        Ok(KmsKeyHolder::for_reading(self.clients().await?))
     }
 }

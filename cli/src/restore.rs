@@ -14,13 +14,14 @@ use crate::terminal::{Progress, note, print, print_json};
 use crate::text;
 use keepsake_domain::{Certificate, Classified, FailureClass, Verdict};
 use keepsake_postgres::PostgresTarget;
-use keepsake_steps::ports::{Clock, Repository, Target, TargetError};
+use keepsake_steps::ports::{Clock, Repository, Target};
 use keepsake_steps::{
-    Restore, RestoreFacts, StandingBackup, certify, find_backup, finish_target, prepare_target, read_back,
-    restore_parts, store_certificate,
+    Restore, RestoreFacts, StandingBackup, certify, find_layout, finish_target, prepare_target, read_back,
+    read_backup, restore_parts, store_certificate,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
@@ -49,7 +50,9 @@ pub async fn restore(context: &Context, arguments: &RestoreArguments) -> Result<
 async fn planned(context: &Context, arguments: &RestoreArguments) -> Result<(), Failure> {
     let began = Instant::now();
     let url = connection("--to", &arguments.to, &context.environment)?;
-    let key = ReadingKey::given(&arguments.key)?;
+    let tools = context.client_tools(arguments.pg_bin.as_deref(), "pg_restore")?;
+    arguments.certificate.as_deref().map_or(Ok(()), can_be_written)?;
+    let key = ReadingKey::given(&arguments.key, &context.places).await?;
     if key.is_none() && !arguments.plan {
         return Err(Failure::usage(
             "no key was given to open the backup with",
@@ -57,24 +60,37 @@ async fn planned(context: &Context, arguments: &RestoreArguments) -> Result<(), 
         ));
     }
     let repository = context.places.repository("--repo", &arguments.repo).await?;
-    let backup = find_backup(repository.as_ref(), arguments.backup).await?;
+    let layout = find_layout(repository.as_ref(), arguments.backup.as_ref()).await?;
+    let backup = read_backup(repository.as_ref(), layout).await?;
     let place = url.place().to_owned();
-    let target: Arc<dyn Target> =
-        Arc::new(PostgresTarget::new(url, context.client_tools(arguments.pg_bin.as_deref())));
+    let target: Arc<dyn Target> = Arc::new(PostgresTarget::new(url, tools));
     let facts = target.facts(&backup.layout.backup_id.to_string()).await?;
     let measured = certificates(repository.as_ref(), &backup).await?;
     let url = repository.url();
     let plan = RestorePlan::new(&backup, &url, &place, &facts, &measured, context.clock.now());
     show_plan(&plan, arguments)?;
-    if !facts.user_objects.is_empty() {
-        return Err(TargetError::NotEmpty { place, objects: facts.user_objects }.into());
-    }
+    plan.refuse_what_cannot_work()?;
     let Some(key) = key.filter(|_| !arguments.plan) else { return Ok(()) };
-    let identity = key.open(&context.places, repository.as_ref(), &backup).await?;
+    let identity = key.open(repository.as_ref(), &backup).await?;
     let restore = Restore { repository, backup: Arc::new(backup), identity, target, jobs: arguments.jobs };
     let proof = Proof { context, arguments, restore: &restore, target_version: facts.server.server_version };
     let certificate = proof.restore_and_compare().await?;
     proof.answer(&plan, &certificate, began.elapsed()).await
+}
+
+/// Before anything else: a long restore must not end with a certificate that has no place.
+fn can_be_written(certificate: &Path) -> Result<(), Failure> {
+    let problem = if certificate.symlink_metadata().is_ok() {
+        "exists"
+    } else if certificate.parent().is_some_and(|folder| folder.as_os_str().is_empty() || folder.is_dir()) {
+        return Ok(());
+    } else {
+        "lies in a folder that does not exist"
+    };
+    Err(Failure::usage(
+        format!("--certificate: {} {problem}", certificate.display()),
+        "name a file that does not exist yet, in a folder that does; no certificate is ever overwritten",
+    ))
 }
 
 fn show_plan(plan: &RestorePlan, arguments: &RestoreArguments) -> Result<(), Failure> {

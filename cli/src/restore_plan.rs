@@ -2,8 +2,8 @@
 
 use crate::text;
 use keepsake_domain::{BackupId, Certificate, Coverage, Lineage, Timestamp, Verdict};
-use keepsake_steps::StandingBackup;
-use keepsake_steps::ports::TargetFacts;
+use keepsake_steps::ports::{TargetError, TargetFacts};
+use keepsake_steps::{Misfit, StandingBackup, misfits, refuse_misfits};
 use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
@@ -23,8 +23,8 @@ pub struct RestorePlan {
     target_version: u32,
     /// What stands in the way; the restore is refused while this is not empty.
     target_holds: Vec<String>,
-    /// Extensions of the source that the target does not offer.
-    missing_extensions: Vec<String>,
+    /// What of the target's server does not fit; the restore is refused while this is not empty.
+    misfits: Vec<Misfit>,
     tables: u64,
     rows: u64,
     parts: u64,
@@ -53,8 +53,6 @@ impl RestorePlan {
         now: Timestamp,
     ) -> Self {
         let manifest = &backup.manifest;
-        let offered = &target.server.extensions;
-        let missing = manifest.server.extensions.keys().filter(|name| !offered.contains_key(*name));
         let proven = measured.iter().rfind(|certificate| certificate.verdict == Verdict::Passed);
         Self {
             backup_id: manifest.backup_id,
@@ -68,7 +66,7 @@ impl RestorePlan {
             target: place.to_owned(),
             target_version: target.server.server_version,
             target_holds: target.user_objects.clone(),
-            missing_extensions: missing.cloned().collect(),
+            misfits: misfits(&manifest.server, &target.server),
             tables: manifest.expected().tables.len() as u64,
             rows: manifest.rows(),
             parts: manifest.parts.len() as u64,
@@ -82,7 +80,35 @@ impl RestorePlan {
             now,
         }
     }
+
+    /// Refuses the restore for what the plan showed.
+    ///
+    /// # Errors
+    /// [`TargetError::Unsuitable`], [`TargetError::NotEmpty`].
+    pub fn refuse_what_cannot_work(&self) -> Result<(), TargetError> {
+        refuse_misfits(&self.target, &self.misfits)?;
+        if self.target_holds.is_empty() {
+            return Ok(());
+        }
+        Err(TargetError::NotEmpty { place: self.target.clone(), objects: self.target_holds.clone() })
+    }
+
+    /// What the restore is refused for.
+    fn write_obstacles(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for misfit in &self.misfits {
+            writeln!(f, "  UNFIT      {}: {}", misfit.reason, misfit.advice)?;
+        }
+        if !self.target_holds.is_empty() {
+            let (named, more) = self.target_holds.split_at(self.target_holds.len().min(SHOWN_OBSTACLES));
+            let more = if more.is_empty() { "" } else { " and more (--plan --json names them)" };
+            writeln!(f, "  IN THE WAY {}{more}", named.join(", "))?;
+        }
+        Ok(())
+    }
 }
+
+/// So many objects in the way show what kind of database it is.
+const SHOWN_OBSTACLES: usize = 5;
 
 /// Without the time to create an instance: the target stands already.
 fn expected_seconds(certificate: &Certificate) -> u64 {
@@ -126,12 +152,7 @@ impl fmt::Display for RestorePlan {
             }
             None => writeln!(f, "  takes      unknown: no restore of this backup is recorded")?,
         }
-        for extension in &self.missing_extensions {
-            writeln!(f, "  MISSING    extension {extension}, which the target does not offer")?;
-        }
-        for object in &self.target_holds {
-            writeln!(f, "  IN THE WAY {object}")?;
-        }
+        self.write_obstacles(f)?;
         for left_out in &self.coverage.not_covered {
             writeln!(f, "  left out   {}: {} ({})", left_out.what, left_out.why, left_out.advice)?;
         }

@@ -11,7 +11,7 @@ use crate::text;
 use keepsake_archive::Manifest;
 use keepsake_domain::{Certificate, Timestamp};
 use keepsake_steps::ports::Clock;
-use keepsake_steps::{StandingBackup, find_backup};
+use keepsake_steps::{StandingBackup, find_layout, read_backup};
 use serde::Serialize;
 
 /// JSON shape of the answer; the manifest as it stands.
@@ -30,7 +30,8 @@ struct Shown<'a> {
 /// [`Failure`].
 pub async fn show(context: &Context, arguments: &ShowArguments) -> Result<(), Failure> {
     let repository = context.places.repository("--repo", &arguments.repo).await?;
-    let backup = find_backup(repository.as_ref(), arguments.backup).await?;
+    let layout = find_layout(repository.as_ref(), arguments.backup.as_ref()).await?;
+    let backup = read_backup(repository.as_ref(), layout).await?;
     let certificates = certificates(repository.as_ref(), &backup).await?;
     if !arguments.json {
         print(&for_people(&backup, &certificates, &repository.url(), context.clock.now()));

@@ -8,10 +8,10 @@ use crate::standing::concerns_one_backup;
 use crate::terminal::{Progress, note, print, print_json};
 use crate::text;
 use keepsake_archive::ArchiveLayout;
-use keepsake_domain::{BackupId, chain};
+use keepsake_domain::{BackupId, BackupIdPrefix, chain};
 use keepsake_steps::ports::Repository;
 use keepsake_steps::{
-    Damage, Depth, StandingBackup, StepError, find_backup, manifest_keys, newest_keys, read_backup,
+    Damage, Depth, StandingBackup, StepError, find_layout, manifest_keys, newest_keys, read_backup,
     verify_archive,
 };
 use serde::Serialize;
@@ -36,7 +36,6 @@ struct VerifiedBackup {
 }
 
 struct Verifier<'a> {
-    context: &'a Context,
     repository: &'a dyn Repository,
     key: Option<ReadingKey>,
     deep: bool,
@@ -47,17 +46,23 @@ struct Verifier<'a> {
 /// # Errors
 /// [`Failure::not_proven`] when damage was found or nothing was there; others when the repository did not answer.
 pub async fn verify(context: &Context, arguments: &VerifyArguments) -> Result<(), Failure> {
-    let key = ReadingKey::given(&arguments.key)?;
+    if !arguments.deep && (arguments.key.kms || arguments.key.key_file.is_some()) {
+        return Err(Failure::usage(
+            "--key-file and --kms do nothing without --deep: no row would be read",
+            "add --deep, or leave the key out",
+        ));
+    }
+    let key = ReadingKey::given(&arguments.key, &context.places).await?;
     let repository = context.places.repository("--repo", &arguments.repo).await?;
     let repository = repository.as_ref();
-    let verifier = Verifier { context, repository, key, deep: arguments.deep };
+    let verifier = Verifier { repository, key, deep: arguments.deep };
     let depth = verifier.depth_name();
     if arguments.deep && verifier.key.is_none() {
         note(
             "note: no key was given, so stored bytes are hashed and rows are not counted; give --key-file or --kms",
         );
     }
-    let backups = verifier.all(arguments.backup).await?;
+    let backups = verifier.all(arguments.backup.as_ref()).await?;
     let damaged = backups.iter().filter(|backup| !backup.damages.is_empty()).count();
     let verdict = match (backups.len(), damaged) {
         (0, _) => "inconclusive",
@@ -98,14 +103,11 @@ impl Verifier<'_> {
         }
     }
 
-    async fn all(&self, wanted: Option<BackupId>) -> Result<Vec<VerifiedBackup>, Failure> {
-        let mut layouts = manifest_keys(self.repository, "").await?;
-        if let Some(id) = wanted {
-            layouts.retain(|layout| layout.backup_id == id);
-            if layouts.is_empty() {
-                find_backup(self.repository, Some(id)).await?;
-            }
-        }
+    async fn all(&self, wanted: Option<&BackupIdPrefix>) -> Result<Vec<VerifiedBackup>, Failure> {
+        let layouts = match wanted {
+            Some(_) => vec![find_layout(self.repository, wanted).await?],
+            None => manifest_keys(self.repository, "").await?,
+        };
         let progress = Progress::new();
         let mut verified = Vec::with_capacity(layouts.len());
         for layout in layouts {
@@ -136,7 +138,7 @@ impl Verifier<'_> {
         let mut damages = Vec::new();
         let mut identity = None;
         let outcome = match &self.key {
-            Some(key) => key.open(&self.context.places, self.repository, backup).await.map(|opened| {
+            Some(key) => key.open(self.repository, backup).await.map(|opened| {
                 identity = Some(opened);
             }),
             None => newest_keys(self.repository, backup).await.map(|_| ()),

@@ -15,7 +15,9 @@ pub struct Bench {
 impl Bench {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("repo")).unwrap();
+        for name in ["repo", "tmp"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
         let key = folder.path().join("recovery.key");
         let ended = crate::program::run(&["keygen", "--out", key.to_str().unwrap()]).ok();
         Self { folder, recipient: ended.stdout.trim().to_owned() }
@@ -45,6 +47,11 @@ impl Bench {
         self.repo_at(name)
     }
 
+    /// What runs left in the folder for temporary things.
+    pub fn leftovers(&self) -> usize {
+        std::fs::read_dir(self.path("tmp")).unwrap().count()
+    }
+
     /// A backup command of this source; the URL goes through the environment.
     pub fn backup_command(&self, source: &str, more: &[&str]) -> Command {
         let repo = self.repo();
@@ -52,7 +59,7 @@ impl Bench {
         arguments.extend(["--recipient", &self.recipient]);
         arguments.extend(more);
         let mut command = command(&arguments);
-        command.env("SOURCE", source);
+        command.env("SOURCE", source).env("TMPDIR", self.path("tmp"));
         command
     }
 

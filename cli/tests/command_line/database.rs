@@ -56,9 +56,17 @@ pub struct Database {
 
 impl Database {
     pub fn empty(server: Server) -> Self {
+        Self::with(server, "")
+    }
+
+    /// With options of `CREATE DATABASE`.
+    pub fn with(server: Server, options: &str) -> Self {
         let name = format!("cli_{}", Uuid::now_v7().simple());
         let role = &server.login().role;
-        psql(&server.superuser(), &format!("CREATE DATABASE {name} OWNER {role} TEMPLATE template0"));
+        psql(
+            &server.superuser(),
+            &format!("CREATE DATABASE {name} OWNER {role} TEMPLATE template0 {options}"),
+        );
         Self { server, name }
     }
 

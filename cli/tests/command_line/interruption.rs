@@ -61,7 +61,9 @@ fn a_backup_killed_in_the_middle_is_none_and_the_next_run_succeeds() {
     assert_eq!(bench.list(&bench.repo())["backups"].as_array().unwrap().len(), 0);
     bench.verify(&bench.repo(), &[]).failed(14, &["no backup stands"]);
     until("the source is left alone", || source.sessions() == 0);
+    assert_eq!(bench.leftovers(), 1, "the killed run's work folder");
     the_next_run_succeeds(&bench, &source);
+    assert_eq!(bench.leftovers(), 0, "the next run takes it away, and its own too");
 }
 
 #[test]

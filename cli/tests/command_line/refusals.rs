@@ -101,6 +101,17 @@ fn a_role_without_access_to_the_wal_position_is_told_which_function_it_lacks() {
 }
 
 #[test]
+fn all_problems_of_a_source_are_told_in_one_run() {
+    let (bench, source) = (Bench::new(), Database::empty(Server::Source));
+    source.sql("CREATE TABLE closed (i int); REVOKE EXECUTE ON FUNCTION pg_current_wal_lsn() FROM PUBLIC");
+    let stranger = Stranger::new(&source);
+    let failed = bench.backup(&stranger.url(), &[]).failed(12, &["closed", "pg_current_wal_lsn()"]);
+    for remedy in ["GRANT pg_read_all_data", "GRANT EXECUTE ON FUNCTION"] {
+        assert!(failed.stderr.lines().last().unwrap().contains(remedy), "{}", failed.stderr);
+    }
+}
+
+#[test]
 fn a_server_newer_than_pg_dump_is_refused_with_both_versions() {
     let (bench, source) = (Bench::new(), Database::empty(Server::Source));
     let tools = bench.path("tools");
@@ -148,13 +159,112 @@ fn a_write_that_ends_in_the_middle_of_an_object_leaves_no_backup() {
 }
 
 #[test]
+fn a_disk_that_runs_full_is_named_and_leaves_no_backup_and_the_next_run_succeeds() {
+    let (bench, source) = (Bench::new(), Database::filled());
+    let (repo, summary) = (bench.repo(), bench.good_backup(&source));
+    std::fs::remove_dir_all(bench.path("repo")).unwrap();
+    std::fs::create_dir(bench.path("repo")).unwrap();
+    // Half of what the backup needs, on a disk of its own that nobody else sees. Users may mount in a namespace of theirs.
+    let size = summary["stored_bytes"].as_u64().unwrap() / 2;
+    let backup =
+        format!("{PROGRAM} backup --source env:SOURCE --repo {repo} --recipient {}", bench.recipient);
+    let script = format!(
+        "mount -t tmpfs -o size={size} none {0} && df --output=size {0} >/dev/null && {{ {backup}; code=$?; }} &&
+         {PROGRAM} list --repo {repo} && mount -o remount,size=100% {0} && {backup} >&2 &&
+         {PROGRAM} verify --repo {repo} --deep >&2 && exit $code",
+        bench.path("repo").display()
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--mount", "bash", "-c", &script]).env("SOURCE", source.url());
+    let ended = ended(&mut command);
+    assert_eq!(ended.code, Some(12), "{}\n{}", ended.stdout, ended.stderr);
+    assert!(ended.stderr.contains(&format!("error: {repo} is full")), "{}", ended.stderr);
+    assert!(ended.stdout.contains(NO_BACKUP), "{}", ended.stdout);
+}
+
+#[test]
 fn a_target_that_holds_anything_is_refused_and_stays_as_it_is() {
     let (bench, source, target) = (Bench::new(), Database::filled(), Database::empty(Server::Target));
     bench.good_backup(&source);
     target.sql("CREATE TABLE precious (i int); INSERT INTO precious VALUES (1)");
     let before = target.content();
-    bench.restore(&bench.repo(), &target, &[]).failed(12, &["is not empty", "precious"]);
+    let refused = bench.restore(&bench.repo(), &target, &[]).failed(12, &["is not empty", "precious"]);
+    assert!(refused.stderr.contains("at risk: nothing"), "{}", refused.stderr);
     assert_eq!(target.content(), before);
+}
+
+#[test]
+fn a_target_full_of_things_is_told_in_a_few_words() {
+    let (bench, source, target) = (Bench::new(), Database::filled(), Database::empty(Server::Target));
+    bench.good_backup(&source);
+    target.sql(
+        "DO $$ BEGIN FOR n IN 1..60 LOOP EXECUTE format('CREATE TABLE mine_%s (i int)', n); END LOOP; END $$",
+    );
+    let refused = bench.restore(&bench.repo(), &target, &[]).failed(12, &["is not empty", "and more"]);
+    assert!(refused.stdout.matches("mine_").count() + refused.stderr.matches("mine_").count() < 20);
+    let plan =
+        bench.restore(&bench.repo(), &target, &["--plan", "--json"]).failed(12, &["is not empty"]).json();
+    assert!(plan["target_holds"].as_array().unwrap().len() > 15, "{plan}");
+}
+
+#[test]
+fn a_plan_names_what_of_the_target_does_not_fit_and_what_to_do_and_touches_nothing() {
+    let (bench, source) = (Bench::new(), Database::filled());
+    bench.good_backup(&source);
+    let target = Database::with(Server::Target, "ENCODING 'LATIN1' LOCALE 'C'");
+    let before = target.content();
+    for more in [&["--plan"][..], &[]] {
+        let refused = bench.restore(&bench.repo(), &target, more);
+        let refused = refused.failed(12, &["does not fit", "LATIN1", "UTF8"]);
+        assert!(refused.stdout.contains("UNFIT"), "the plan: {}", refused.stdout);
+        assert!(refused.stderr.contains("next: make the target with CREATE DATABASE"), "{}", refused.stderr);
+        assert_eq!(target.content(), before);
+    }
+}
+
+#[test]
+fn a_certificate_that_exists_is_refused_before_anything_is_done() {
+    let (bench, source, target) = (Bench::new(), Database::filled(), Database::empty(Server::Target));
+    bench.good_backup(&source);
+    let path = bench.path("certificate.json");
+    std::fs::write(&path, "precious").unwrap();
+    let before = target.content();
+    let certificate = ["--certificate", path.to_str().unwrap()];
+    bench.restore(&bench.repo(), &target, &certificate).failed(2, &["certificate.json", "exists"]);
+    assert_eq!((target.content(), std::fs::read_to_string(&path).unwrap()), (before, "precious".to_owned()));
+    let nowhere = ["--certificate", "/nowhere/certificate.json"];
+    bench.restore(&bench.repo(), &target, &nowhere).failed(2, &["folder that does not exist"]);
+
+    std::fs::remove_file(&path).unwrap();
+    bench.restore(&bench.repo(), &target, &certificate).ok();
+    let kept: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    assert_eq!(kept["verdict"], "passed");
+}
+
+#[test]
+fn a_source_without_any_table_is_backed_up_with_a_warning() {
+    let (bench, source) = (Bench::new(), Database::empty(Server::Source));
+    let ended = bench.backup(&source.url(), &["--json"]).ok();
+    let warning = &ended.json()["warnings"][0];
+    assert!(warning.as_str().unwrap().contains("holds no table"), "{warning}");
+    assert!(ended.stderr.contains("warning: database"), "{}", ended.stderr);
+}
+
+#[test]
+fn the_first_characters_of_an_id_are_enough_if_they_mean_one_backup() {
+    let (bench, source) = (Bench::new(), Database::empty(Server::Source));
+    let backup =
+        || bench.backup(&source.url(), &["--json"]).ok().json()["backup_id"].as_str().unwrap().to_owned();
+    let (first, second) = (backup(), backup());
+    let alike = first.bytes().zip(second.bytes()).take_while(|(one, other)| one == other).count();
+    let (repo, enough) = (bench.repo(), &second[..=alike]);
+    let show = |id: &str| crate::program::run(&["show", "--repo", &repo, "--json", id]);
+
+    assert_eq!(show(enough).ok().json()["manifest"]["backup_id"], second.as_str());
+    let verified = bench.verify(&repo, &[enough, "--json"]).ok().json();
+    assert_eq!(verified["backups"][0]["backup_id"], second.as_str());
+    show(&second[..alike]).failed(12, &["2 backups", &first, &second]);
+    show("0000").failed(12, &["no backup 0000 stands in"]);
 }
 
 #[test]

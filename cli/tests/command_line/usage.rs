@@ -27,8 +27,66 @@ fn help_names_every_exit_code() {
 #[test]
 fn there_is_no_plaintext_mode() {
     let ended = run(&["backup", "--source", "postgres://h/d", "--repo", "file:///nowhere"]);
-    assert_eq!(ended.code, Some(2));
-    assert!(ended.stderr.contains("--recipient") && ended.stderr.contains("--kms-key"), "{}", ended.stderr);
+    let ended = ended.failed(2, &["--recipient", "--kms-key"]);
+    assert!(ended.stderr.contains("keepsake keygen"), "how to get a recipient: {}", ended.stderr);
+}
+
+#[test]
+fn every_wrong_command_line_is_told_in_the_same_three_lines() {
+    for (arguments, text) in [
+        (&["backup"][..], "--source"),
+        (&["restore", "--frobnicate"], "--frobnicate"),
+        (&["list", "--repoo", "file:///x"], "similar argument exists: '--repo'"),
+        (&["backup", "--jobs", "many"], "many"),
+        (&["show", "--repo", "file:///x", "not-an-id"], "first characters"),
+        (&["bakcup"], "bakcup"),
+        (&[], "no command"),
+    ] {
+        let ended = run(arguments).failed(2, &[text]);
+        assert_eq!(ended.stdout, "", "{arguments:?}");
+        assert!(arguments.is_empty() || ended.stderr.lines().count() == 3, "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_repository_url_that_cannot_be_one_is_a_wrong_command_line() {
+    for url in ["file://relative", "file:", "s3://", "s3:///prefix", "s3://Bucket", "/folder", "https://b/x"]
+    {
+        run(&["list", "--repo", url]).failed(2, &["--repo is no repository"]);
+    }
+}
+
+#[test]
+fn a_key_that_would_not_be_used_is_refused() {
+    let bench = Bench::new();
+    for key in [&["--key-file", &bench.key_file()][..], &["--kms"]] {
+        bench.verify(&bench.repo(), key).failed(2, &["--deep"]);
+    }
+}
+
+#[test]
+fn client_tools_that_are_not_where_they_were_said_to_be_are_a_wrong_command_line() {
+    let bench = Bench::new();
+    let failed = bench.backup("postgres://anna@nowhere.invalid/d", &["--pg-bin", "/nope"]);
+    let failed = failed.failed(2, &["--pg-bin", "pg_dump", "/nope"]);
+    assert!(failed.stderr.contains("next: name the folder that holds pg_dump"), "{}", failed.stderr);
+}
+
+#[test]
+fn a_forgotten_region_and_forgotten_credentials_are_told_with_the_variables_to_set() {
+    let bench = Bench::new();
+    let without = |variables: &[&str]| {
+        let mut command = command(&["list", "--repo", "s3://bucket/x"]);
+        command.env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", bench.path("tmp"));
+        for variable in variables {
+            command.env_remove(variable);
+        }
+        crate::program::Ended::of(command.output().unwrap(), &[])
+    };
+    let failed = without(&["AWS_REGION", "AWS_DEFAULT_REGION"]).failed(12, &["no AWS region"]);
+    assert!(failed.stderr.contains("next: set AWS_REGION"), "{}", failed.stderr);
+    let failed = without(&["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]).failed(12, &["no AWS credentials"]);
+    assert!(failed.stderr.contains("AWS_PROFILE, or AWS_ACCESS_KEY_ID"), "{}", failed.stderr);
 }
 
 #[test]
