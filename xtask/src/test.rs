@@ -34,7 +34,8 @@ fn run_in(cloud: &LocalCloud, arguments: &[String]) -> Result<()> {
     // Another cluster than the source's, so that roles and settings do not stand there by chance.
     command.env("KEEPSAKE_TEST_TARGET_URL", cloud.postgres_url("catalog")?);
     command.env("KEEPSAKE_TEST_CATALOG_URL", cloud.postgres_url("catalog")?);
-    for major in ["14", "18"] {
+    command.env("KEEPSAKE_TEST_PG_BIN", setup::client_bin(15));
+    for major in setup::OTHER_MAJORS {
         command.env(
             format!("KEEPSAKE_TEST_POSTGRES_{major}_URL"),
             cloud.postgres_url(&format!("postgres-{major}"))?,

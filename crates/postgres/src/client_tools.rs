@@ -12,7 +12,7 @@ const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A folder with `pg_dump` and `pg_restore`.
 ///
-/// If it is one of Debian's (`/usr/lib/postgresql/15/bin`), its siblings are candidates too, so that the client of
+/// If it lies as Debian's do (`/usr/lib/postgresql/15/bin`), its siblings are candidates too, so that the client of
 /// the server's major version is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PgBin {
@@ -34,8 +34,8 @@ impl PgBin {
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         let folder = folder.into();
         let mut folders = vec![folder.clone()];
-        if folder.starts_with(DEBIAN_ROOT) {
-            folders.extend(Self::debian().folders.into_iter().filter(|sibling| *sibling != folder));
+        if let Some(root) = root_of_majors(&folder) {
+            folders.extend(majors_in(root).into_iter().filter(|sibling| *sibling != folder));
         }
         Self { folders }
     }
@@ -43,13 +43,7 @@ impl PgBin {
     /// Whatever Debian's packages installed.
     #[must_use]
     pub fn debian() -> Self {
-        let mut folders: Vec<PathBuf> = std::fs::read_dir(DEBIAN_ROOT)
-            .map(|entries| {
-                entries.filter_map(|entry| entry.ok().map(|entry| entry.path().join("bin"))).collect()
-            })
-            .unwrap_or_default();
-        folders.sort();
-        Self { folders }
+        Self { folders: majors_in(Path::new(DEBIAN_ROOT)) }
     }
 
     /// All programs of this name that run.
@@ -72,6 +66,21 @@ impl PgBin {
         let places: Vec<String> = self.folders.iter().map(|folder| folder.display().to_string()).collect();
         if places.is_empty() { DEBIAN_ROOT.to_owned() } else { places.join(", ") }
     }
+}
+
+/// `<root>` of `<root>/<major>/bin`.
+fn root_of_majors(folder: &Path) -> Option<&Path> {
+    let of_major = folder.parent().filter(|_| folder.ends_with("bin"))?;
+    of_major.file_name()?.to_str()?.parse::<u32>().ok()?;
+    of_major.parent()
+}
+
+fn majors_in(root: &Path) -> Vec<PathBuf> {
+    let folders = std::fs::read_dir(root)
+        .map(|entries| entries.filter_map(|entry| Some(entry.ok()?.path().join("bin"))).collect());
+    let mut folders: Vec<PathBuf> = folders.unwrap_or_default();
+    folders.sort();
+    folders
 }
 
 /// The oldest that is at least as new as the server: newer ones may use settings that the server does not know.
@@ -106,6 +115,13 @@ mod tests {
         assert_eq!(fitting(&programs, 15).map(|p| p.major), Some(16));
         assert_eq!(fitting(&programs, 14).map(|p| p.major), Some(14));
         assert_eq!(fitting(&programs, 19), None);
+    }
+
+    #[test]
+    fn siblings_are_found_where_folders_are_named_by_majors() {
+        assert_eq!(root_of_majors(Path::new("/x/postgresql/15/bin")), Some(Path::new("/x/postgresql")));
+        assert_eq!(root_of_majors(Path::new("/opt/bin")), None);
+        assert_eq!(root_of_majors(Path::new("/x/15/lib")), None);
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub fn plan(id: &str, run_dir: &Path, data_dir: &Path, port: u16, rds_port: u16)
         "postgres_bin": {
             "14": setup::postgres_bin(14),
             "15": setup::POSTGRES_BIN,
+            "16": setup::postgres_bin(16),
+            "17": setup::postgres_bin(17),
             "18": setup::postgres_bin(18),
         },
         "logs": {
