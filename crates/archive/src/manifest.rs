@@ -50,6 +50,10 @@ pub struct Part {
     /// Row filter of an extension's configuration table; empty means all rows.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub filter: String,
+    /// Of a partition whose rows another server may put into another partition of the same table: that table. Its
+    /// rows are loaded and compared there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<TableName>,
     /// What was counted.
     #[serde(flatten)]
     pub content: CopyText,
@@ -239,13 +243,15 @@ impl Manifest {
         self.objects().map(|object| object.stored_bytes).sum()
     }
 
-    /// What a restored database must hold: the parts' rows and digests summed up by table.
+    /// What a restored database must hold: the parts' rows and digests summed up by the table that they
+    /// are loaded into.
     #[must_use]
     pub fn expected(&self) -> RestoredDatabase {
         let mut tables: BTreeMap<&TableName, RestoredTable> = BTreeMap::new();
         for part in &self.parts {
-            let table = tables.entry(&part.table).or_insert_with(|| RestoredTable {
-                table: part.table.clone(),
+            let name = part.root.as_ref().unwrap_or(&part.table);
+            let table = tables.entry(name).or_insert_with(|| RestoredTable {
+                table: name.clone(),
                 rows: 0,
                 rows_digest: RowsDigest::default(),
             });

@@ -23,6 +23,7 @@ fn part(number: u32, table: &str, range: Option<BlockRange>, rows: u64, digest: 
         columns: vec!["id".into(), "Gäste \"1\"".into()],
         range,
         filter: String::new(),
+        root: None,
         content: CopyText { rows, raw_bytes: rows * 10, rows_digest: RowsDigest(digest) },
         object: StoredObject::of_bytes(layout().part(number, attempt), b"x"),
     }

@@ -59,7 +59,8 @@ jq --raw-output '
   def quoted: "\"" + gsub("\""; "\"\"") + "\"";
   .parts[]
   | (if .columns == [] then "" else " (" + (.columns | map(quoted) | join(", ")) + ")" end) as $columns
-  | "COPY \(.table.schema | quoted).\(.table.name | quoted)\($columns) FROM STDIN" as $copy
+  | (.root // .table) as $into
+  | "COPY \($into.schema | quoted).\($into.name | quoted)\($columns) FROM STDIN" as $copy
   | "load \(.key | @sh) \(.rows) \($copy | @sh)"
 ' "$MANIFEST" > "$WORK/rows.sh"
 source "$WORK/rows.sh"

@@ -28,8 +28,20 @@ pub struct PartPlan {
     /// Row filter of an extension's configuration table; empty means all.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub filter: String,
+    /// Of a partition whose rows another server may put into another partition of the same table: that table. Its
+    /// rows are loaded and compared there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<TableName>,
     /// Share of the table's bytes on the source's disk; an estimate, for even batches and for progress.
     pub size_bytes: u64,
+}
+
+impl PartPlan {
+    /// The table that its rows are loaded into, and compared in.
+    #[must_use]
+    pub fn destination(&self) -> &TableName {
+        self.root.as_ref().unwrap_or(&self.table)
+    }
 }
 
 /// The parts that one worker invocation uploads.
@@ -74,6 +86,7 @@ pub fn cut(tables: &[TableShape], limits: CutLimits) -> Vec<PartPlan> {
                 columns: table.columns.clone(),
                 range,
                 filter: table.filter.clone(),
+                root: table.root.clone(),
                 size_bytes: share,
             });
         }
@@ -126,7 +139,14 @@ mod tests {
 
     fn table(name: &str, blocks: u32, size_bytes: u64) -> TableShape {
         let table = TableName { schema: "public".into(), name: name.into() };
-        TableShape { table, columns: vec!["id".into()], blocks, size_bytes, filter: String::new() }
+        TableShape {
+            table,
+            columns: vec!["id".into()],
+            blocks,
+            size_bytes,
+            filter: String::new(),
+            root: None,
+        }
     }
 
     const LIMITS: CutLimits = CutLimits { part_bytes: 1000, batch_bytes: 3000, batch_parts: 4 };

@@ -59,6 +59,10 @@ pub struct TableShape {
     /// Only these rows are dumped (an extension's configuration table); empty means all.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub filter: String,
+    /// Of a partition whose rows another server may put into another partition of the same table: that table. Its
+    /// rows are loaded and compared there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<TableName>,
 }
 
 /// Where a sequence stands.

@@ -154,6 +154,7 @@ async fn load_part(restore: &Restore, part: &Part, writer: &mut dyn RowWriter) -
         columns: part.columns.clone(),
         range: part.range,
         filter: part.filter.clone(),
+        root: part.root.clone(),
         size_bytes: part.content.raw_bytes,
     };
     let rows = download_opened(

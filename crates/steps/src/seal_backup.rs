@@ -149,8 +149,8 @@ async fn receipts(work: &Work, plan: &DumpPlan) -> Result<Vec<Part>, StepError> 
         .map(|planned| async move {
             let part = work.receipt(planned.number).await?;
             let fits = |part: &Part| {
-                (&part.table, &part.columns, part.range, &part.filter)
-                    == (&planned.table, &planned.columns, planned.range, &planned.filter)
+                (&part.table, &part.columns, part.range, &part.filter, &part.root)
+                    == (&planned.table, &planned.columns, planned.range, &planned.filter, &planned.root)
             };
             part.filter(fits).ok_or_else(|| {
                 incomplete(format!("part {} of table {} was not uploaded", planned.number, planned.table))

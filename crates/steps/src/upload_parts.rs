@@ -107,6 +107,7 @@ async fn upload_part(
         columns: plan.columns.clone(),
         range: plan.range,
         filter: plan.filter.clone(),
+        root: plan.root.clone(),
         content,
         object,
     };

@@ -63,7 +63,7 @@ async fn digest_queue(
         let next = queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
         let Some(plan) = next else { return Ok(done) };
         let content = digest_part(reader.as_mut(), &plan).await?;
-        done.push((plan.table, content));
+        done.push((plan.root.unwrap_or(plan.table), content));
     }
 }
 

@@ -254,6 +254,7 @@ mod tests {
             columns: vec!["id".to_owned()],
             range: None,
             filter: String::new(),
+            root: None,
             size_bytes: 4,
         }
     }

@@ -3,6 +3,7 @@
 mod books;
 mod programs;
 mod roles;
+mod statistics;
 mod writer;
 
 use crate::client_tools::PgBin;
@@ -105,7 +106,7 @@ impl Target for PostgresTarget {
 
     async fn finish(&self) -> Result<(), TargetError> {
         let session = self.session().await?;
-        session.run("gather statistics", "ANALYZE").await?;
+        statistics::gather(&session).await?;
         books::close(&session).await
     }
 }

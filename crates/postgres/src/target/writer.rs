@@ -41,8 +41,11 @@ impl Writer {
 
     async fn copy(&self, act: &str, part: &PartPlan, mut from: ChunkReceiver) -> Result<u64, TargetError> {
         let failed = |error: tokio_postgres::Error| TargetError::from(self.session.failed(act, &error));
-        let sql =
-            format!("COPY {}{} FROM STDIN (FORMAT text)", part.table.quoted(), column_list(&part.columns));
+        let sql = format!(
+            "COPY {}{} FROM STDIN (FORMAT text)",
+            part.destination().quoted(),
+            column_list(&part.columns)
+        );
         let mut sink = pin!(self.session.client.copy_in::<_, Bytes>(&sql).await.map_err(failed)?);
         loop {
             match from.recv().await {

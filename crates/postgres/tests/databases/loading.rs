@@ -9,6 +9,7 @@ fn part(number: u32) -> PartPlan {
         columns: vec!["n".to_owned()],
         range: None,
         filter: String::new(),
+        root: None,
         size_bytes: 0,
     }
 }

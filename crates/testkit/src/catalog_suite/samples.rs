@@ -124,6 +124,7 @@ fn part(number: u32, table: &str, rows: u64, object: StoredObject) -> Part {
         columns: vec!["id".to_owned()],
         range,
         filter: String::new(),
+        root: None,
         content: CopyText { rows, raw_bytes: rows * 100, rows_digest: RowsDigest::default() },
         object,
     }

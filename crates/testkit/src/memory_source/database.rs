@@ -39,6 +39,7 @@ impl MemoryTable {
             blocks: u32::try_from(self.rows.len().div_ceil(ROWS_PER_BLOCK)).unwrap_or(u32::MAX),
             size_bytes: self.rows.iter().map(|row| row.len() as u64 + 1).sum(),
             filter: String::new(),
+            root: None,
         }
     }
 

@@ -12,7 +12,8 @@ fn source() -> MemorySource {
 
 fn part(range: Option<keepsake_domain::BlockRange>) -> PartPlan {
     let table = TableName { schema: "public".to_owned(), name: "guests".to_owned() };
-    PartPlan { number: 1, table, columns: vec!["id".to_owned()], range, filter: String::new(), size_bytes: 1 }
+    let (columns, filter) = (vec!["id".to_owned()], String::new());
+    PartPlan { number: 1, table, columns, range, filter, root: None, size_bytes: 1 }
 }
 
 async fn read(source: &MemorySource, name: &str, part: &PartPlan) -> (String, bool, bool) {

@@ -1,0 +1,12 @@
+//! The judge: a database restored from our archive beside the same database restored by `pg_dump` and `pg_restore`,
+//! compared object by object and row by row with programs that are not ours.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "tests")]
+
+mod evidence;
+mod negative;
+mod random;
+mod server;
+mod trial;
+mod verdict;
+mod ways;
+mod zoos;

@@ -1,0 +1,110 @@
+//! The two ways from a source to a target: ours, and the one that everybody trusts.
+
+use crate::server::{Database, newest, program};
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_keepsake");
+
+/// A repository in a folder with its recovery key.
+pub struct Bench {
+    folder: TempDir,
+    recipient: String,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("repo")).unwrap();
+        let key = folder.path().join("key");
+        let output = keepsake(&["keygen", "--out", key.to_str().unwrap()]).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        Self { recipient: text(&output.stdout).trim().to_owned(), folder }
+    }
+
+    fn repo(&self) -> String {
+        format!("file://{}", self.folder.path().join("repo").display())
+    }
+
+    pub fn backup(&self, source: &Database, more: &[&str]) -> Output {
+        let repo = self.repo();
+        let mut command = keepsake(&["backup", "--source", "env:SOURCE", "--repo", &repo, "--json"]);
+        command.args(["--name", "judged", "--recipient", &self.recipient]).args(more);
+        command.env("SOURCE", source.url()).output().unwrap()
+    }
+
+    pub fn restore(&self, target: &Database, more: &[&str]) -> Output {
+        let (repo, key) = (self.repo(), self.folder.path().join("key"));
+        let mut command = keepsake(&["restore", "--to", "env:TARGET", "--repo", &repo, "--json"]);
+        command.arg("--key-file").arg(key).args(more);
+        command.env("TARGET", target.url()).output().unwrap()
+    }
+}
+
+fn keepsake(arguments: &[&str]) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.args(arguments).stdin(Stdio::null());
+    if arguments[0] != "keygen" {
+        command.args(["--pg-bin", &std::env::var("KEEPSAKE_TEST_PG_BIN").expect("run cargo x test")]);
+    }
+    command
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn answer(output: &Output) -> Value {
+    assert!(output.status.success(), "{}\n{}", text(&output.stderr), text(&output.stdout));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Backup and restore by the real program; a small part size cuts the larger tables into ranges.
+pub fn by_keepsake(source: &Database, target: &Database) {
+    let bench = Bench::new();
+    answer(&bench.backup(source, &["--part-size", "65536"]));
+    let restore = answer(&bench.restore(target, &[]));
+    assert_eq!(restore["certificate"]["verdict"], "passed", "{restore}");
+}
+
+/// `pg_dump --format=custom` of the source's major, `pg_restore` of the target's; any error is fatal.
+pub fn by_pg_dump(source: &Database, target: &Database) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("dump");
+    let dumped = dump(source, &file);
+    assert!(dumped.status.success(), "pg_dump: {}", text(&dumped.stderr));
+    // An older pg_restore does not read what a newer pg_dump wrote.
+    let major = source.server.major().max(target.server.major());
+    let mut command = Command::new(program("pg_restore", major));
+    command.args(["--exit-on-error", "--no-tablespaces", "--dbname", &target.url()]).arg(&file);
+    let restored = command.output().unwrap();
+    assert!(restored.status.success(), "pg_restore: {}", text(&restored.stderr));
+}
+
+fn dump(source: &Database, file: &Path) -> Output {
+    let mut command = Command::new(program("pg_dump", source.server.major()));
+    // Keepsake leaves subscriptions out, and says so.
+    command.args([
+        "--format=custom",
+        "--compress=0",
+        "--no-subscriptions",
+        "--dbname",
+        &source.url(),
+        "--file",
+    ]);
+    command.arg(file).output().unwrap()
+}
+
+/// The schema as the newest `pg_dump` writes it.
+pub fn schema(database: &Database) -> String {
+    let mut command = Command::new(newest("pg_dump"));
+    command.args(["--schema-only", "--no-subscriptions", "--no-tablespaces", "--dbname", &database.url()]);
+    // As the server has it: of a database without encoding not all bytes are text.
+    let encoding = database.sql("SHOW server_encoding");
+    command.args(["--encoding", if encoding == "SQL_ASCII" { "SQL_ASCII" } else { "UTF8" }]);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "pg_dump: {}", text(&output.stderr));
+    text(&output.stdout)
+}
