@@ -9,6 +9,7 @@ mod coverage;
 mod damage;
 mod database;
 mod interruption;
+mod json;
 mod program;
 mod refusals;
 mod round_trip;
