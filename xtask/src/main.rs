@@ -12,12 +12,14 @@ mod lint;
 mod sample;
 mod setup;
 mod subscriber;
+mod sweeps;
 mod test;
 
 use anyhow::{Result, bail};
 use std::process::ExitCode;
 
-const USAGE: &str = "cargo x <setup|demo|test|cloud|asl-cases|sample|bench|lint|functions> [options]";
+const USAGE: &str =
+    "cargo x <setup|demo|test|cloud|asl-cases|state-sweep|kill-sweep|sample|bench|lint|functions> [options]";
 
 fn main() -> ExitCode {
     match run() {
@@ -40,6 +42,8 @@ fn run() -> Result<()> {
         Some("demo") => demo::run(&rest),
         Some("test") => test::run(&rest),
         Some("functions") => functions::run(&setup::root(), &rest),
+        Some("state-sweep") => sweeps::states(),
+        Some("kill-sweep") => sweeps::kills(&rest),
         Some("lint") => lint::run(&rest),
         Some("sample") => sample::run(&rest),
         Some("bench") => bench::run(&rest),

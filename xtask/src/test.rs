@@ -3,7 +3,7 @@
 use crate::cloud::{LocalCloud, Parts};
 use crate::deployment::Deployment;
 use crate::subscriber::Subscriber;
-use crate::{asl_cases, bench, functions, say, setup};
+use crate::{asl_cases, bench, functions, say, setup, sweeps};
 use anyhow::{Context, Result, bail};
 use std::process::Command;
 
@@ -45,6 +45,8 @@ fn run_in(cloud: &LocalCloud, arguments: &[String]) -> Result<()> {
     if arguments.is_empty() {
         say("running the cases of the state machine engine");
         asl_cases::run(&[])?;
+        say("failing and repeating every state of every machine");
+        sweeps::states()?;
         say("running the benchmarks' smallest size");
         bench::smoke()?;
     }
