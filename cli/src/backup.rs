@@ -78,6 +78,9 @@ impl Job {
         progress.step("opening the repository");
         let repository = context.places.repository("--repo", &arguments.repo).await?;
         let copies = open_copies(context, arguments, repository.as_ref()).await?;
+        for place in copies.iter().chain([&repository]) {
+            sweep_dead(place.as_ref()).await;
+        }
         progress.step(&format!("looking at {}", url.place()));
         let source: Arc<dyn Source> = Arc::new(PostgresSource::new(url, provider(arguments.provider), tools));
         let facts = source.preflight().await?;
@@ -163,6 +166,16 @@ impl Job {
             Ok(Err(error)) => note(&format!("note: unfinished uploads under {root} may be left: {error}")),
             Err(_) => note(&format!("note: unfinished uploads under {root} may be left")),
         }
+    }
+}
+
+/// Removes what killed runs had begun to write in a folder, where the locks of files tell the dead from the living. A
+/// bucket cannot tell them; there a rule of the bucket's does it after days.
+async fn sweep_dead(repository: &dyn Repository) {
+    if repository.url().starts_with("file://")
+        && let Err(error) = repository.sweep_unfinished("").await
+    {
+        note(&format!("note: what killed runs left in {} stays: {error}", repository.url()));
     }
 }
 

@@ -72,13 +72,18 @@ impl Bench {
         self.backup(&source.url(), &["--json", "--part-size", "65536"]).ok().json()
     }
 
-    pub fn restore(&self, repo: &str, target: &Database, more: &[&str]) -> Ended {
+    /// A restore command with the recovery key; the URL goes through the environment.
+    pub fn restore_command(&self, repo: &str, target: &Database, more: &[&str]) -> Command {
         let key_file = self.key_file();
         let mut arguments = vec!["restore", "--repo", repo, "--to", "env:TARGET", "--key-file", &key_file];
         arguments.extend(more);
         let mut command = command(&arguments);
         command.env("TARGET", target.url());
-        ended(&mut command)
+        command
+    }
+
+    pub fn restore(&self, repo: &str, target: &Database, more: &[&str]) -> Ended {
+        ended(&mut self.restore_command(repo, target, more))
     }
 
     pub fn verify(&self, repo: &str, more: &[&str]) -> Ended {

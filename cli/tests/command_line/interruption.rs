@@ -18,7 +18,7 @@ fn slow_source() -> Database {
     source
 }
 
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !is_so() {
         assert!(began.elapsed() < PATIENCE, "waited in vain until {what}");
@@ -98,10 +98,8 @@ fn a_run_whose_snapshot_holder_is_ended_by_the_server_fails_and_makes_no_backup(
 fn a_restore_killed_in_the_middle_goes_on_where_it_ended() {
     let (bench, source, target) = (Bench::new(), slow_source(), Database::empty(Server::Target));
     bench.backup(&source.url(), &["--part-size", "1048576"]).ok();
-    let (repo, key_file) = (bench.repo(), bench.key_file());
-    let arguments =
-        ["restore", "--repo", &repo, "--to", "env:TARGET", "--key-file", &key_file, "--jobs", "1"];
-    let mut child = crate::program::command(&arguments).env("TARGET", target.url()).spawn().unwrap();
+    let repo = bench.repo();
+    let mut child = bench.restore_command(&repo, &target, &["--jobs", "1"]).spawn().unwrap();
     let exists = || target.sql("SELECT to_regclass('public.slow') IS NOT NULL") == "t";
     let grows = || target.sql("SELECT pg_relation_size('public.slow') > 0") == "t";
     until("the first rows arrive", || exists() && grows());

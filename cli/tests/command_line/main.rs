@@ -10,6 +10,7 @@ mod damage;
 mod database;
 mod interruption;
 mod json;
+mod kill_sweep;
 mod program;
 mod refusals;
 mod round_trip;

@@ -1,0 +1,279 @@
+//! The program is killed at random moments, round after round: nothing half-done looks done, the source is left alone,
+//! and the next run succeeds. `cargo x kill-sweep --rounds 200 --seed 7` asks for a long one.
+
+use crate::bench::Bench;
+use crate::database::{Database, Server};
+use crate::interruption::until;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::process::Child;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Rounds of every test run; each takes some seconds.
+const ROUNDS: u64 = 8;
+
+/// Each so manieth backup is restored and compared row by row; the others are opened and their rows counted.
+const RESTORED_EVERY: u64 = 4;
+
+/// A run that was not killed by then has ended by itself.
+const LONGEST_RUN: Duration = Duration::from_secs(60);
+
+/// When a process is killed.
+#[derive(Debug, Clone, Copy)]
+enum Moment {
+    /// So long after its start.
+    After(Duration),
+    /// As soon as the repository holds so many more files, finished or not.
+    Files(usize),
+}
+
+/// What dies then.
+#[derive(Debug, Clone, Copy)]
+enum Victim {
+    Process,
+    /// One of its sessions on the server: a reader, `pg_dump`, or the holder of the snapshot.
+    Session,
+}
+
+/// How a run ended that something was done to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Killed,
+    GaveUp,
+    Well,
+}
+
+/// How the rounds ended.
+#[derive(Debug, Default)]
+struct Tally {
+    killed_backups: u64,
+    of_which_with_manifest: u64,
+    gave_up_without_a_session: u64,
+    backups_that_ended_well: u64,
+    killed_restores: u64,
+    restores_that_were_whole: u64,
+    restores_compared: u64,
+    longest_session: Duration,
+}
+
+struct Sweep {
+    bench: Bench,
+    source: Database,
+    random: StdRng,
+    backup_takes: Duration,
+    restore_takes: Duration,
+    files: usize,
+    tally: Tally,
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().unwrap())
+}
+
+fn seed() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    number("KEEPSAKE_KILL_SEED").unwrap_or(now.as_secs())
+}
+
+#[test]
+fn wherever_backup_and_restore_are_killed_nothing_half_done_looks_done_and_the_next_run_succeeds() {
+    let (rounds, seed) = (number("KEEPSAKE_KILL_ROUNDS").unwrap_or(ROUNDS), seed());
+    eprintln!("kill sweep: {rounds} rounds, KEEPSAKE_KILL_SEED={seed}");
+    let mut sweep = Sweep::new(seed);
+    for round in 0..rounds {
+        let began = Instant::now();
+        let was = match round % 4 {
+            3 => sweep.kill_a_restore(),
+            2 => sweep.kill_a_backup(round, Victim::Session),
+            _ => sweep.kill_a_backup(round, Victim::Process),
+        };
+        eprintln!("round {round}: {was}, {:.1} s", began.elapsed().as_secs_f32());
+    }
+    eprintln!("kill sweep, seed {seed}: {rounds} rounds, {:?}", sweep.tally);
+}
+
+impl Sweep {
+    /// A source with several parts, large objects and a second table, and what an undisturbed run of it takes.
+    fn new(seed: u64) -> Self {
+        let (bench, source) = (Bench::new(), Database::filled());
+        source.sql(
+            "CREATE TABLE pile AS SELECT n, md5(n::text) || md5((n + 1)::text) AS x FROM generate_series(1, 30000) n",
+        );
+        let target = Database::empty(Server::Target);
+        let mut sweep = Self {
+            bench,
+            source,
+            random: StdRng::seed_from_u64(seed),
+            backup_takes: Duration::ZERO,
+            restore_takes: Duration::ZERO,
+            files: 0,
+            tally: Tally::default(),
+        };
+        sweep.undisturbed_backup();
+        sweep.files = sweep.files_now();
+        sweep.undisturbed_restore(&target, &[]);
+        sweep
+    }
+
+    fn undisturbed_backup(&mut self) {
+        let began = Instant::now();
+        self.bench.backup(&self.source.url(), &PARTS).ok();
+        self.backup_takes = began.elapsed();
+    }
+
+    fn undisturbed_restore(&mut self, target: &Database, more: &[&str]) {
+        let began = Instant::now();
+        self.bench.restore(&self.bench.repo(), target, more).ok();
+        self.restore_takes = began.elapsed();
+    }
+
+    fn kill_a_backup(&mut self, round: u64, victim: Victim) -> String {
+        // No two backups hold the same rows, so that none can be taken for another.
+        self.source.sql(&format!("INSERT INTO pile SELECT 100000 + {round}, 'round {round}'"));
+        let before = self.backups();
+        let moment = if self.random.random_bool(0.5) {
+            Moment::Files(self.random.random_range(1..=self.files))
+        } else {
+            self.time_within(self.backup_takes)
+        };
+        let child = self.bench.backup_command(&self.source.url(), &PARTS).spawn().unwrap();
+        let end = self.strike(child, moment, victim);
+        let alone = left_alone(&self.source);
+        self.tally.longest_session = self.tally.longest_session.max(alone);
+
+        let stands: Vec<String> = self.backups().difference(&before).cloned().collect();
+        let allowed = match end {
+            End::Killed => 0..=1,
+            End::GaveUp => 0..=0,
+            End::Well => 1..=1,
+        };
+        assert!(allowed.contains(&stands.len()), "{victim:?} {moment:?} {end:?}: {stands:?}");
+        for backup in &stands {
+            self.rows_verify(backup);
+        }
+        self.tally.killed_backups += u64::from(end == End::Killed);
+        self.tally.of_which_with_manifest += u64::from(end == End::Killed && stands.len() == 1);
+        self.tally.gave_up_without_a_session += u64::from(end == End::GaveUp);
+        self.tally.backups_that_ended_well += u64::from(end == End::Well);
+        self.the_next_run_succeeds(round);
+        format!("backup, {victim:?} {moment:?}: {end:?}, {} stand", stands.len())
+    }
+
+    fn the_next_run_succeeds(&mut self, round: u64) {
+        let before = self.backups();
+        self.undisturbed_backup();
+        let new: Vec<String> = self.backups().difference(&before).cloned().collect();
+        assert_eq!(new.len(), 1, "one run makes one backup");
+        assert_eq!(self.unfinished(), [""; 0], "what the killed run left is swept by the next");
+        if round.is_multiple_of(RESTORED_EVERY) {
+            let target = Database::empty(Server::Target);
+            self.undisturbed_restore(&target, &["--backup", &new[0]]);
+            assert_eq!(target.content(), self.source.content());
+            self.tally.restores_compared += 1;
+        } else {
+            self.rows_verify(&new[0]);
+        }
+    }
+
+    /// Restores the newest backup, which is of the rows that the source still has.
+    fn kill_a_restore(&mut self) -> String {
+        let target = Database::empty(Server::Target);
+        let moment = self.time_within(self.restore_takes);
+        let repo = self.bench.repo();
+        let child = self.bench.restore_command(&repo, &target, &[]).spawn().unwrap();
+        let end = self.strike(child, moment, Victim::Process);
+        self.tally.killed_restores += u64::from(end == End::Killed);
+        left_alone(&target);
+        let again = self.bench.restore(&repo, &target, &[]);
+        if again.code == Some(0) {
+            assert_eq!(end, End::Killed, "a whole restore was restored over");
+        } else {
+            // It was whole, or it would be gone on with: the comparison below says so.
+            again.failed(12, &["is not empty"]);
+            self.tally.restores_that_were_whole += 1;
+        }
+        assert_eq!(target.content(), self.source.content(), "{moment:?}");
+        self.tally.restores_compared += 1;
+        format!("restore, {moment:?}: {end:?}")
+    }
+
+    fn time_within(&mut self, takes: Duration) -> Moment {
+        let milliseconds = u64::try_from(takes.as_millis()).unwrap();
+        Moment::After(Duration::from_millis(self.random.random_range(0..=milliseconds)))
+    }
+
+    /// Waits for the moment, kills, and waits for the end.
+    fn strike(&self, mut child: Child, moment: Moment, victim: Victim) -> End {
+        let (began, files) = (Instant::now(), self.files_now());
+        let has_come = || match moment {
+            Moment::After(span) => began.elapsed() >= span,
+            Moment::Files(more) => self.files_now() >= files + more,
+        };
+        while !has_come() && child.try_wait().unwrap().is_none() && began.elapsed() < LONGEST_RUN {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let was_alive = child.try_wait().unwrap().is_none();
+        match victim {
+            Victim::Process => child.kill().unwrap(),
+            Victim::Session => drop(self.source.sql(ONE_SESSION)),
+        }
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        match (output.status.code(), victim) {
+            (Some(0), _) => End::Well,
+            (None, Victim::Process) if was_alive => End::Killed,
+            (Some(_), Victim::Session) if was_alive && said.contains("error: ") => End::GaveUp,
+            _ => panic!("it failed by itself: {said}"),
+        }
+    }
+
+    fn backups(&self) -> BTreeSet<String> {
+        let listed = self.bench.list(&self.bench.repo());
+        let id = |backup: &Value| backup["backup_id"].as_str().unwrap().to_owned();
+        listed["backups"].as_array().unwrap().iter().map(id).collect()
+    }
+
+    fn rows_verify(&self, backup: &str) {
+        let key_file = self.bench.key_file();
+        self.bench.verify(&self.bench.repo(), &[backup, "--deep", "--key-file", &key_file]).ok();
+    }
+
+    fn files_now(&self) -> usize {
+        files_below(&self.bench.path("repo")).len()
+    }
+
+    fn unfinished(&self) -> Vec<String> {
+        let mut files = files_below(&self.bench.path("repo").join(".unfinished"));
+        files.retain(|file| !file.ends_with("/.lock"));
+        files
+    }
+}
+
+/// Ends one of the other sessions in the database, whichever.
+const ONE_SESSION: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+     WHERE datname = current_database() AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1";
+
+const PARTS: [&str; 2] = ["--part-size", "262144"];
+
+/// How long the database was not left alone; a server notices a dead client when it next writes to it or reads from it.
+fn left_alone(database: &Database) -> Duration {
+    let began = Instant::now();
+    until("the database is left alone", || database.sessions() == 0);
+    began.elapsed()
+}
+
+fn files_below(folder: &std::path::Path) -> Vec<String> {
+    let mut found = Vec::new();
+    // Folders come and go while a run lives.
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(files_below(&path));
+        } else {
+            found.push(path.display().to_string());
+        }
+    }
+    found
+}
