@@ -62,7 +62,7 @@ fn show(cloud: &LocalCloud, options: &Options) -> Result<()> {
         return Err(failure(cloud, &ended));
     }
     let notice = wait_for_notice(&subscriber)?;
-    report::print(cloud, &deployment, &ended, &notice)
+    report::print(cloud, &deployment, &ended, &notice, options.keep)
 }
 
 /// Moves the deployed schedule to the next seconds, so that it is the schedule that starts the run.

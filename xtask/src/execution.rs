@@ -5,7 +5,7 @@ use crate::deployment::aws;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How an execution ended.
 pub struct Ended {
@@ -44,35 +44,40 @@ pub fn list(cloud: &LocalCloud, machine: &str) -> Result<BTreeSet<String>> {
     Ok(executions.iter().filter_map(|one| one["executionArn"].as_str().map(str::to_owned)).collect())
 }
 
-/// Shows each state as it is entered, also those of nested executions, until the execution ends.
+/// Shows each state with the time at which it was entered, also those of the nested execution, in the order of these
+/// times, until the execution ends.
 pub fn watch(cloud: &LocalCloud, arn: &str, nested_machine: &str, patience: Duration) -> Result<Ended> {
     let begun = Instant::now();
     let before = list(cloud, nested_machine)?;
-    let mut shown = Shown { begun, events: 0, last_state: String::new(), quiet: BTreeSet::new() };
-    let mut nested: Option<(String, Shown)> = None;
+    let mut shown = BTreeSet::new();
     while begun.elapsed() < patience {
+        // What was entered before this moment is in every history that is read after it, so nothing earlier follows.
+        let complete_until = seconds_since_epoch()?;
         let described = aws(cloud, &["stepfunctions", "describe-execution", "--execution-arn", arn])?;
-        let history = history(cloud, arn)?;
-        shown.print(&history, "  ");
-        if nested.is_none()
-            && let Some(child) = list(cloud, nested_machine)?.difference(&before).next()
-        {
-            let inner = Shown { begun, events: 0, last_state: String::new(), quiet: BTreeSet::new() };
-            nested = Some((child.clone(), inner));
+        let mut entered = states(&history(cloud, arn)?, "  ");
+        let last_state = entered.last().map(|state| state.name.clone()).unwrap_or_default();
+        if let Some(child) = list(cloud, nested_machine)?.difference(&before).next() {
+            entered.extend(states(&history(cloud, child)?, "    test restore: "));
         }
-        if let Some((child, inner)) = &mut nested {
-            inner.print(&self::history(cloud, child)?, "    test restore: ");
+        let status = described["status"].as_str().unwrap_or_default().to_owned();
+        let has_ended = status != "RUNNING" && !status.is_empty();
+        let until = if has_ended { f64::INFINITY } else { complete_until };
+        let origin = described["startDate"].as_f64().unwrap_or(complete_until);
+        for line in new_lines(entered, origin, until, &mut shown) {
+            println!("{line}");
         }
-        let status = described["status"].as_str().unwrap_or_default();
-        if status != "RUNNING" && !status.is_empty() {
+        if has_ended {
             let text = |name: &str| described[name].as_str().unwrap_or_default().to_owned();
             let failure = (status != "SUCCEEDED").then(|| (text("error"), text("cause")));
-            let status = status.to_owned();
-            return Ok(Ended { arn: arn.to_owned(), status, failure, last_state: shown.last_state });
+            return Ok(Ended { arn: arn.to_owned(), status, failure, last_state });
         }
         std::thread::sleep(Duration::from_millis(500));
     }
     bail!("execution {arn} did not end within {} s", patience.as_secs())
+}
+
+fn seconds_since_epoch() -> Result<f64> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH).context("a clock behind 1970")?.as_secs_f64())
 }
 
 fn history(cloud: &LocalCloud, arn: &str) -> Result<Vec<Value>> {
@@ -81,23 +86,59 @@ fn history(cloud: &LocalCloud, arn: &str) -> Result<Vec<Value>> {
     Ok(answer["events"].as_array().cloned().unwrap_or_default())
 }
 
-struct Shown {
-    begun: Instant,
-    events: usize,
-    last_state: String,
-    quiet: BTreeSet<String>,
+/// A state that was entered.
+#[derive(Clone)]
+struct Entered {
+    /// Seconds since 1970, by the history.
+    at: f64,
+    indent: &'static str,
+    name: String,
 }
 
-impl Shown {
-    /// Prints states that were entered since the last look. States of a polling loop are shown once.
-    fn print(&mut self, history: &[Value], indent: &str) {
-        for event in history.iter().skip(self.events) {
-            let Some(name) = event["stateEnteredEventDetails"]["name"].as_str() else { continue };
-            self.last_state = name.to_owned();
-            if self.quiet.insert(name.to_owned()) {
-                println!("{indent}{:>6.1} s  {name}", self.begun.elapsed().as_secs_f64());
-            }
-        }
-        self.events = history.len().max(self.events);
+/// The states of a history, in its order.
+fn states(history: &[Value], indent: &'static str) -> Vec<Entered> {
+    let entered = history.iter().filter_map(|event| {
+        let name = event["stateEnteredEventDetails"]["name"].as_str()?.to_owned();
+        Some(Entered { at: event["timestamp"].as_f64().unwrap_or_default(), indent, name })
+    });
+    entered.collect()
+}
+
+/// Lines of the states entered before `until` that were not shown yet, by time; states of a polling loop once.
+fn new_lines(
+    mut entered: Vec<Entered>,
+    origin: f64,
+    until: f64,
+    shown: &mut BTreeSet<(&'static str, String)>,
+) -> Vec<String> {
+    // A stable sort: states of one history that share a time keep its order.
+    entered.sort_by(|one, other| one.at.total_cmp(&other.at));
+    let new = entered.into_iter().filter(|state| state.at < until);
+    let new = new.filter(|state| shown.insert((state.indent, state.name.clone())));
+    new.map(|state| format!("{}{:>6.1} s  {}", state.indent, (state.at - origin).max(0.0), state.name))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn history(states: &[(f64, &str)]) -> Vec<Value> {
+        let event =
+            |(at, name): &(f64, &str)| json!({"timestamp": at, "stateEnteredEventDetails": {"name": name}});
+        states.iter().map(event).collect()
+    }
+
+    #[test]
+    fn states_of_both_histories_come_in_the_order_of_their_times_each_once() {
+        let parent = states(&history(&[(100.0, "Open"), (101.5, "TestRestore"), (104.0, "Record")]), "");
+        let nested = states(&history(&[(102.0, "Wait"), (103.0, "Wait"), (103.5, "Passed")]), "  ");
+        let all = [parent, nested].concat();
+        let mut shown = BTreeSet::new();
+        let first = new_lines(all.clone(), 100.0, 103.2, &mut shown);
+        assert_eq!(first, ["   0.0 s  Open", "   1.5 s  TestRestore", "     2.0 s  Wait"]);
+        let rest = new_lines(all, 100.0, f64::INFINITY, &mut shown);
+        assert_eq!(rest, ["     3.5 s  Passed", "   4.0 s  Record"]);
     }
 }

@@ -6,12 +6,13 @@ use crate::execution::Ended;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-/// Prints the report and how to look further.
+/// Prints the report, and how to look further if everything stays up.
 pub fn print(
     cloud: &LocalCloud,
     deployment: &Deployment,
     ended: &Ended,
     notice: &(String, Value),
+    stays_up: bool,
 ) -> Result<()> {
     let catalog = cloud.postgres_url("catalog")?;
     let shown = run_keepsake(cloud, &deployment.keepsake, catalog, &["catalog", "show", "--json"])?;
@@ -31,7 +32,11 @@ pub fn print(
             println!("    {column:31} {}", text(value));
         }
     }
-    further(cloud, deployment, ended)
+    if stays_up {
+        return further(cloud, deployment, ended);
+    }
+    println!("\nTo look further, cargo x demo --keep leaves everything running and says how.");
+    Ok(())
 }
 
 fn find_row<'a>(shown: &'a Value, arn: &str) -> Option<&'a Value> {
@@ -120,7 +125,7 @@ fn proof(row: &Value) {
 fn further(cloud: &LocalCloud, deployment: &Deployment, ended: &Ended) -> Result<()> {
     let endpoint = cloud.describe()["endpoint_url"].as_str().unwrap_or_default();
     let keepsake = deployment.keepsake.display();
-    println!("\nLook further (with --keep everything stays up; `cargo x cloud --stop` ends it)");
+    println!("\nLook further (`cargo x cloud --stop` ends it)");
     println!(
         "  export AWS_ENDPOINT_URL={endpoint} AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=eu-central-1 AWS_DEFAULT_REGION=eu-central-1"
     );
