@@ -46,6 +46,7 @@ macro_rules! catalog_suite {
             a_held_lease_names_its_holder,
             of_twelve_racers_for_a_lease_exactly_one_wins,
             an_expired_lease_goes_on_with_a_greater_token_and_fences_the_old_one,
+            an_expired_lease_is_not_renewed,
             a_release_is_repeatable_and_takes_nothing_from_the_next_holder,
             a_repeated_open_finds_the_first_run,
             of_six_that_open_one_execution_all_get_one_run,

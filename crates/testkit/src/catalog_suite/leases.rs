@@ -72,6 +72,18 @@ pub async fn an_expired_lease_goes_on_with_a_greater_token_and_fences_the_old_on
     refused!(catalog.acquire("policy", "cid", LONG).await, Held);
 }
 
+/// Whoever overslept must ask anew, also when nobody took the lease meanwhile: another might have come and gone.
+pub async fn an_expired_lease_is_not_renewed(bench: &dyn CatalogBench) {
+    let (catalog, _) = single(bench).await;
+    let old = catalog.acquire("policy", "ann", SHORT).await.expect("a free lease");
+    bench.pass(SHORT * 2).await;
+    refused!(catalog.renew(&old, LONG).await, Fenced);
+    let new = catalog.acquire("policy", "ann", LONG).await.expect("nobody took it");
+    assert!(new.token > old.token, "{} must be greater than {}", new.token, old.token);
+    refused!(catalog.renew(&old, LONG).await, Fenced);
+    catalog.renew(&new, LONG).await.expect("the new one is ours");
+}
+
 /// A lost answer to a release does no harm.
 pub async fn a_release_is_repeatable_and_takes_nothing_from_the_next_holder(bench: &dyn CatalogBench) {
     let (catalog, _) = single(bench).await;

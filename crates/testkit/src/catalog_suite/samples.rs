@@ -87,7 +87,7 @@ pub fn manifest(policy: &Policy, backup_id: BackupId) -> Manifest {
         recipient: "age1suite".to_owned(),
         key_holders: vec!["kms arn:aws:kms:eu-central-1:1:key/suite".to_owned()],
         tools: ToolVersions { keepsake: "0.1.0".to_owned(), pg_dump: "pg_dump (PostgreSQL) 15".to_owned() },
-        previous_manifest_sha256: None,
+        previous_manifest: None,
     }
 }
 

@@ -1,4 +1,4 @@
-use super::{Hold, MemoryCatalog, not_found, refused};
+use super::{Hold, MemoryCatalog, State, not_found};
 use async_trait::async_trait;
 use keepsake_domain::{ExecutionRowId, Timestamp};
 use keepsake_steps::ports::{CatalogError, Holds, LiveHold};
@@ -19,18 +19,15 @@ impl Holds for MemoryCatalog {
     ) -> Result<u32, CatalogError> {
         let heartbeat_at = self.clock.now();
         let mut state = self.state();
-        let has_ended = state.run(execution)?.execution.status != "running";
-        let run = state.holds.entry(execution).or_default();
-        if run.is_released || has_ended {
-            return Err(refused(format!("hold execution {execution}"), "it needs its snapshot no longer"));
+        state.run(execution)?;
+        let is_over = state.needs_no_snapshot(execution);
+        let holds = &mut state.holds.entry(execution).or_default().holds;
+        let number = u32::try_from(holds.len() + 1).unwrap_or(u32::MAX);
+        if !is_over {
+            let snapshot_name = snapshot_name.to_owned();
+            holds.push(Hold { snapshot_name, ends_at, heartbeat_at, has_ended: false });
         }
-        run.holds.push(Hold {
-            snapshot_name: snapshot_name.to_owned(),
-            ends_at,
-            heartbeat_at,
-            has_ended: false,
-        });
-        Ok(u32::try_from(run.holds.len()).unwrap_or(u32::MAX))
+        Ok(number)
     }
 
     async fn current(&self, execution: ExecutionRowId) -> Result<Option<LiveHold>, CatalogError> {
@@ -56,11 +53,21 @@ impl Holds for MemoryCatalog {
 
     async fn heartbeat(&self, execution: ExecutionRowId, relay_number: u32) -> Result<bool, CatalogError> {
         let now = self.clock.now();
-        self.with_hold(execution, relay_number, |hold| hold.heartbeat_at = now)
+        let mut state = self.state();
+        let is_over = state.needs_no_snapshot(execution);
+        match state.hold(execution, relay_number) {
+            Some(hold) => hold.heartbeat_at = now,
+            None if is_over => {}
+            None => return Err(not_found("hold", format!("{relay_number} of {execution}"))),
+        }
+        Ok(is_over)
     }
 
     async fn ended(&self, execution: ExecutionRowId, relay_number: u32) -> Result<(), CatalogError> {
-        self.with_hold(execution, relay_number, |hold| hold.has_ended = true).map(|_| ())
+        if let Some(hold) = self.state().hold(execution, relay_number) {
+            hold.has_ended = true;
+        }
+        Ok(())
     }
 
     async fn release_all(&self, execution: ExecutionRowId) -> Result<(), CatalogError> {
@@ -69,23 +76,20 @@ impl Holds for MemoryCatalog {
     }
 
     async fn is_released(&self, execution: ExecutionRowId) -> Result<bool, CatalogError> {
-        Ok(self.state().holds.get(&execution).is_some_and(|run| run.is_released))
+        Ok(self.state().needs_no_snapshot(execution))
     }
 }
 
-impl MemoryCatalog {
-    /// Changes one hold; answers whether its run was released.
-    fn with_hold(
-        &self,
-        execution: ExecutionRowId,
-        relay_number: u32,
-        change: impl FnOnce(&mut Hold),
-    ) -> Result<bool, CatalogError> {
-        let mut state = self.state();
-        let missing = || not_found("hold", format!("{relay_number} of {execution}"));
-        let run = state.holds.get_mut(&execution).ok_or_else(missing)?;
-        let index = (relay_number as usize).checked_sub(1).ok_or_else(missing)?;
-        change(run.holds.get_mut(index).ok_or_else(missing)?);
-        Ok(run.is_released)
+impl State {
+    /// Released, or the run is over.
+    fn needs_no_snapshot(&self, execution: ExecutionRowId) -> bool {
+        let is_over = |run: &super::CatalogRun| run.execution.status != "running";
+        self.holds.get(&execution).is_some_and(|run| run.is_released)
+            || self.runs.get(&execution).is_some_and(is_over)
+    }
+
+    fn hold(&mut self, execution: ExecutionRowId, relay_number: u32) -> Option<&mut Hold> {
+        let index = (relay_number as usize).checked_sub(1)?;
+        self.holds.get_mut(&execution)?.holds.get_mut(index)
     }
 }

@@ -18,7 +18,8 @@ pub struct LiveHold {
 /// Who holds a run's snapshot, and whether it is still needed.
 #[async_trait]
 pub trait Holds: Send + Sync {
-    /// Announces a holder; returns its relay number.
+    /// Announces a holder; returns its relay number. After the release the number stands for no hold: it is never
+    /// current, and its first heartbeat tells it to end.
     ///
     /// # Errors
     /// [`CatalogError`].
