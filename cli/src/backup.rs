@@ -17,8 +17,8 @@ use keepsake_folder::FolderRepository;
 use keepsake_postgres::PostgresSource;
 use keepsake_steps::ports::{Clock, KeyHolder, Provider, Repository, Source, SourceFacts};
 use keepsake_steps::{
-    Dumper, Run, Sealing, VerifiedCopy, Work, copy_backup, dump, read_backup, seal_backup, upload_parts,
-    write_key,
+    Dumper, KeyDrawing, Run, Sealing, VerifiedCopy, Work, copy_backup, dump, read_backup, seal_backup,
+    upload_parts, write_key,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -89,7 +89,7 @@ impl Job {
         let layout = ArchiveLayout::new(&name, facts.lineage.clone(), backup_id)?;
         let scratch = Scratch::new(backup_id)?;
         let work = Work::new(Arc::new(FolderRepository::open(scratch.path())?), backup_id);
-        let recipient = wrap(context, arguments, &recipients, repository.as_ref(), &layout).await?;
+        let recipient = wrap(context, arguments, &recipients, repository.as_ref(), &work, &layout).await?;
         let run = run(arguments, &layout, facts, recipient, repository.url(), context.clock.now());
         let holds = Arc::new(OwnHolds::default());
         let dumper = Dumper { source, holds, repository, work, clock: context.clock.clone() };
@@ -202,6 +202,7 @@ async fn wrap(
     arguments: &BackupArguments,
     recipients: &[Recipient],
     repository: &dyn Repository,
+    work: &Work,
     layout: &ArchiveLayout,
 ) -> Result<Recipient, Failure> {
     let kms;
@@ -222,7 +223,9 @@ async fn wrap(
             ));
         }
     };
-    Ok(write_key(repository, holder, layout, recipients, context.clock.as_ref()).await?)
+    let clock = context.clock.as_ref();
+    let drawing = KeyDrawing { repository, work, key_holder: holder, clock };
+    Ok(write_key(&drawing, layout, recipients).await?)
 }
 
 fn run(

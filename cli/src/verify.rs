@@ -7,12 +7,12 @@ use crate::keys::ReadingKey;
 use crate::standing::concerns_one_backup;
 use crate::terminal::{Progress, note, print, print_json};
 use crate::text;
-use keepsake_archive::ArchiveLayout;
+use keepsake_archive::{ArchiveLayout, ManifestError};
 use keepsake_domain::{BackupId, BackupIdPrefix, chain};
 use keepsake_steps::ports::Repository;
 use keepsake_steps::{
     Damage, Depth, StandingBackup, StepError, find_layout, manifest_keys, newest_keys, read_backup,
-    verify_archive,
+    verify_archive, verify_link,
 };
 use serde::Serialize;
 
@@ -32,6 +32,8 @@ struct VerifiedBackup {
     source: String,
     objects: u64,
     stored_bytes: u64,
+    /// What the manifest itself was compared with: `digest`, `mac`, `link`.
+    manifest_checks: Vec<&'static str>,
     damages: Vec<Damage>,
 }
 
@@ -104,41 +106,76 @@ impl Verifier<'_> {
     }
 
     async fn all(&self, wanted: Option<&BackupIdPrefix>) -> Result<Vec<VerifiedBackup>, Failure> {
+        let standing = manifest_keys(self.repository, "").await?;
         let layouts = match wanted {
             Some(_) => vec![find_layout(self.repository, wanted).await?],
-            None => manifest_keys(self.repository, "").await?,
+            None => standing.clone(),
         };
         let progress = Progress::new();
         let mut verified = Vec::with_capacity(layouts.len());
         for layout in layouts {
             progress.step(&format!("verifying {} of {}", layout.backup_id, layout.source));
-            verified.push(self.one(layout).await?);
+            let next = next_of(&layout, &standing);
+            verified.push(self.one(layout, next).await?);
         }
         Ok(verified)
     }
 
-    async fn one(&self, layout: ArchiveLayout) -> Result<VerifiedBackup, Failure> {
+    async fn one(
+        &self,
+        layout: ArchiveLayout,
+        next: Option<ArchiveLayout>,
+    ) -> Result<VerifiedBackup, Failure> {
         let key = layout.manifest();
         let (backup_id, source) = (layout.backup_id, layout.source.clone());
         let backup = match read_backup(self.repository, layout).await {
             Ok(backup) => backup,
             Err(error) => {
-                let damages = vec![damage(key, error)?];
-                return Ok(VerifiedBackup { backup_id, source, objects: 0, stored_bytes: 0, damages });
+                let (damages, manifest_checks) = (vec![damage(key, error)?], Vec::new());
+                let (objects, stored_bytes) = (0, 0);
+                return Ok(VerifiedBackup {
+                    backup_id,
+                    source,
+                    objects,
+                    stored_bytes,
+                    manifest_checks,
+                    damages,
+                });
             }
         };
-        let damages = self.damages(&backup).await?;
+        let mut manifest_checks = vec!["digest"];
+        let mut damages = self.damages(&backup, &mut manifest_checks).await?;
+        match self.link(&backup, next).await {
+            Ok(true) => manifest_checks.push("link"),
+            Ok(false) => {}
+            Err(error) => damages.insert(0, damage(key, error)?),
+        }
         let objects = backup.manifest.objects().count() as u64;
         let stored_bytes = backup.manifest.stored_bytes();
-        Ok(VerifiedBackup { backup_id, source, objects, stored_bytes, damages })
+        Ok(VerifiedBackup { backup_id, source, objects, stored_bytes, manifest_checks, damages })
     }
 
-    async fn damages(&self, backup: &StandingBackup) -> Result<Vec<Damage>, Failure> {
+    /// Whether the next manifest confirms this one. One that cannot be read confirms nothing; it is a finding of its own.
+    async fn link(&self, backup: &StandingBackup, next: Option<ArchiveLayout>) -> Result<bool, StepError> {
+        let Some(next) = next else { return Ok(false) };
+        match verify_link(self.repository, backup, next).await {
+            Err(error) if matches!(error, StepError::Manifest(ManifestError::Unlinked { .. })) => Err(error),
+            Err(error) if concerns_one_backup(&error) => Ok(false),
+            other => other,
+        }
+    }
+
+    async fn damages(
+        &self,
+        backup: &StandingBackup,
+        manifest_checks: &mut Vec<&'static str>,
+    ) -> Result<Vec<Damage>, Failure> {
         let keys = format!("{}keys/", backup.layout.root());
         let mut damages = Vec::new();
         let mut identity = None;
         let outcome = match &self.key {
             Some(key) => key.open(self.repository, backup).await.map(|opened| {
+                manifest_checks.push("mac");
                 identity = Some(opened);
             }),
             None => newest_keys(self.repository, backup).await.map(|_| ()),
@@ -164,6 +201,26 @@ fn damage(key: String, error: StepError) -> Result<Damage, Failure> {
     Err(error.into())
 }
 
+/// The backup after this one in its lineage.
+fn next_of(layout: &ArchiveLayout, standing: &[ArchiveLayout]) -> Option<ArchiveLayout> {
+    let same = |other: &&ArchiveLayout| (&other.source, &other.lineage) == (&layout.source, &layout.lineage);
+    let later = standing.iter().filter(same).filter(|other| other.backup_id > layout.backup_id);
+    later.min_by_key(|other| other.backup_id).cloned()
+}
+
+/// What protects the manifest, and what was not looked at.
+fn manifest_line(backup: &VerifiedBackup) -> String {
+    let says = |check: &str, yes: &str, no: &str| {
+        if backup.manifest_checks.contains(&check) { yes } else { no }.to_owned()
+    };
+    [
+        "  manifest: its own digest fits".to_owned(),
+        says("mac", "its MAC is of the backup's key", "MAC not checked without a key that opens the backup"),
+        says("link", "the next manifest names it", "no later manifest names it"),
+    ]
+    .join("; ")
+}
+
 fn for_people(verification: &Verification) -> String {
     let mut lines = Vec::new();
     for backup in &verification.backups {
@@ -176,6 +233,9 @@ fn for_people(verification: &Verification) -> String {
             text::size(backup.stored_bytes),
             verification.depth
         ));
+        if !backup.manifest_checks.is_empty() {
+            lines.push(manifest_line(backup));
+        }
         lines.extend(backup.damages.iter().map(|damage| format!("  {}: {}", damage.key, damage.finding)));
     }
     lines.join("\n")

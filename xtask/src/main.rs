@@ -18,8 +18,7 @@ mod test;
 use anyhow::{Result, bail};
 use std::process::ExitCode;
 
-const USAGE: &str =
-    "cargo x <setup|demo|test|cloud|asl-cases|state-sweep|kill-sweep|sample|bench|lint|functions> [options]";
+const USAGE: &str = "cargo x <setup|demo|test|cloud|asl-cases|state-sweep|kill-sweep|sample|bench|lint|functions|golden> [options]";
 
 fn main() -> ExitCode {
     match run() {
@@ -44,11 +43,23 @@ fn run() -> Result<()> {
         Some("functions") => functions::run(&setup::root(), &rest),
         Some("state-sweep") => sweeps::states(),
         Some("kill-sweep") => sweeps::kills(&rest),
+        Some("golden") => golden(&rest),
         Some("lint") => lint::run(&rest),
         Some("sample") => sample::run(&rest),
         Some("bench") => bench::run(&rest),
         _ => bail!("usage: {USAGE}"),
     }
+}
+
+/// `cargo x golden NAME`: keeps an archive of today's format in `tests/golden/NAME`.
+fn golden(arguments: &[String]) -> Result<()> {
+    let [name] = arguments else { bail!("usage: cargo x golden NAME, a name that tests/golden has not") };
+    test::run_with(&[("KEEPSAKE_GOLDEN", name)], &golden_test())
+}
+
+fn golden_test() -> Vec<String> {
+    let words = "--workspace --test command_line -- --ignored --exact golden::makes_a_golden_archive";
+    words.split(' ').map(str::to_owned).collect()
 }
 
 /// Tells what happens next, before it happens.

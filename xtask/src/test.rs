@@ -9,12 +9,17 @@ use std::process::Command;
 
 /// Runs `cargo x test [arguments for cargo test]`.
 pub fn run(arguments: &[String]) -> Result<()> {
+    run_with(&[], arguments)
+}
+
+/// The same with more variables in the tests' environment.
+pub fn run_with(variables: &[(&str, &String)], arguments: &[String]) -> Result<()> {
     setup::ensure()?;
     // All targets, as `cargo test` builds them: programs and tests then share every crate.
     functions::build_workspace(&setup::root(), "--all-targets")?;
     say("starting the local cloud");
     let cloud = LocalCloud::start(Parts::AllMajors)?;
-    let outcome = run_in(&cloud, arguments);
+    let outcome = run_in(&cloud, variables, arguments);
     if outcome.is_err() {
         keep_logs(&cloud);
     }
@@ -22,7 +27,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
     outcome
 }
 
-fn run_in(cloud: &LocalCloud, arguments: &[String]) -> Result<()> {
+fn run_in(cloud: &LocalCloud, variables: &[(&str, &String)], arguments: &[String]) -> Result<()> {
     let subscriber = Subscriber::start(cloud.run_dir())?;
     let deployment = Deployment::deploy(cloud, subscriber.url())?;
     let describe = cloud.run_dir().join("deployment.json");
@@ -41,6 +46,7 @@ fn run_in(cloud: &LocalCloud, arguments: &[String]) -> Result<()> {
             cloud.postgres_url(&format!("postgres-{major}"))?,
         );
     }
+    command.envs(variables.iter().copied());
     cargo_test(command, arguments)?;
     if arguments.is_empty() {
         say("running the cases of the state machine engine");

@@ -70,6 +70,14 @@ impl Database {
         Self { server, name }
     }
 
+    /// Another one on the same server with the same content.
+    pub fn like(other: &Self) -> Self {
+        let name = format!("cli_{}", Uuid::now_v7().simple());
+        let (role, template) = (&other.server.login().role, &other.name);
+        psql(&other.server.superuser(), &format!("CREATE DATABASE {name} OWNER {role} TEMPLATE {template}"));
+        Self { server: other.server, name }
+    }
+
     pub fn filled() -> Self {
         let database = Self::empty(Server::Source);
         database.sql(include_str!("schema.sql"));
@@ -97,12 +105,19 @@ impl Database {
         psql(&self.url(), statements)
     }
 
-    /// Everything that can be compared: rows by count and hash of their text, sequences, large objects, schema.
+    /// Everything that can be compared: rows, sequences, large objects, and the schema.
     pub fn content(&self) -> Vec<String> {
+        let mut content = self.rows();
+        content.push(self.schema());
+        content
+    }
+
+    /// Rows by count and hash of their text, sequences and large objects: the same on every server and version.
+    pub fn rows(&self) -> Vec<String> {
         let tables = self.sql(
             "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
              WHERE c.relkind IN ('r', 'm') AND c.relispopulated AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
-             ORDER BY 1",
+             ORDER BY n.nspname COLLATE \"C\", c.relname COLLATE \"C\"",
         );
         let mut content: Vec<String> = tables
             .lines()
@@ -115,7 +130,6 @@ impl Database {
             .collect();
         content.push(self.sql("SELECT schemaname, sequencename, last_value FROM pg_sequences ORDER BY 1, 2"));
         content.push(self.sql("SELECT oid, md5(lo_get(oid)) FROM pg_largeobject_metadata ORDER BY 1"));
-        content.push(self.schema());
         content
     }
 
@@ -150,7 +164,11 @@ fn psql_command(url: &str, statements: &str) -> Command {
     let mut command = Command::new("psql");
     command.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]);
     command.args(["--dbname", url, "--command", statements]).stdin(Stdio::null());
-    command.env("PGOPTIONS", "-c client_min_messages=warning");
+    // The text of a value must be the same on every server.
+    command.env(
+        "PGOPTIONS",
+        "-c client_min_messages=warning -c timezone=UTC -c datestyle=ISO -c extra_float_digits=1",
+    );
     command
 }
 

@@ -13,17 +13,27 @@ impl Classified for ManifestError {
     fn class(&self) -> FailureClass {
         match self {
             Self::UnknownVersion { .. } => FailureClass::Permanent,
-            Self::Damaged { .. } | Self::Contradiction { .. } => FailureClass::Integrity,
+            Self::Damaged { .. }
+            | Self::Changed { .. }
+            | Self::Forged { .. }
+            | Self::Unlinked { .. }
+            | Self::Contradiction { .. } => FailureClass::Integrity,
         }
     }
 
     fn explanation(&self) -> Explanation {
         match self {
+            Self::Forged { .. } | Self::Unlinked { .. } => explanation(
+                "someone who may write to this repository changed what the backup claims to hold, or swapped its \
+                 key file; copies that they cannot write to are not affected",
+                "restore nothing from here; run `keepsake verify --repo URL` with the key on each copy, restore \
+                 from one that passes, and find out who can write here",
+            ),
             Self::UnknownVersion { .. } => explanation(
                 "nothing: the backup is probably good, this program is too old or too new for it",
                 "use the keepsake version that the backup's README names or a newer one; delete nothing",
             ),
-            Self::Damaged { .. } | Self::Contradiction { .. } => explanation(
+            Self::Damaged { .. } | Self::Changed { .. } | Self::Contradiction { .. } => explanation(
                 "this backup cannot be restored from this repository; other backups and copies are not affected",
                 "run `keepsake verify --repo URL` on each copy, restore from one that passes, and keep the evidence",
             ),

@@ -9,9 +9,13 @@
 
 mod digest;
 mod explain;
+#[cfg(test)]
+mod fuzz;
 mod key_file;
 mod keys;
 mod manifest;
+mod manifest_file;
+mod manifest_seal;
 mod names;
 mod open;
 mod readme;
@@ -25,8 +29,11 @@ pub use digest::{RowsHasher, TornRow};
 pub use key_file::{KEY_FORMAT_VERSION, KeyFile, WrappedKey, wrap_for};
 pub use keys::{BackupIdentity, InvalidRecipient, KeyError, Recipient};
 pub use manifest::{
-    Blobs, CopyText, FORMAT_VERSION, Manifest, ManifestError, Part, ServerFacts, StoredObject, ToolVersions,
+    Blobs, CopyText, FORMAT_VERSION, Manifest, Part, PreviousManifest, ServerFacts, StoredObject,
+    ToolVersions,
 };
+pub use manifest_file::ManifestError;
+pub use manifest_seal::{ManifestSeal, SealKey};
 pub use names::{ArchiveLayout, Attempt, InvalidName};
 pub use open::{Detector, OpenError, Opened, open};
 pub use readme::{readme, restore_script};

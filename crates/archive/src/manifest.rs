@@ -1,12 +1,11 @@
 //! The manifest: what a backup consists of. A backup exists only if its manifest stands.
 
-use crate::ArchiveLayout;
 use keepsake_domain::{
     BackupId, BlockRange, Coverage, FencingToken, Lineage, Lsn, RestoredDatabase, RestoredTable, RowsDigest,
     SequenceValue, TableName, Timestamp, TransactionSnapshot,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// The version that this code writes, and the only one that it reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -153,70 +152,21 @@ pub struct Manifest {
     pub key_holders: Vec<String>,
     /// Versions of the programs.
     pub tools: ToolVersions,
-    /// SHA-256 of the manifest before this one in the lineage; `None` for the first.
+    /// The manifest before this one in the lineage; `None` for the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub previous_manifest_sha256: Option<String>,
+    pub previous_manifest: Option<PreviousManifest>,
 }
 
-/// Why a manifest cannot be trusted.
-#[derive(Debug, thiserror::Error)]
-pub enum ManifestError {
-    /// Written by a newer or unknown program.
-    #[error("manifest \"{key}\" has format version {found}; this program reads version {FORMAT_VERSION}")]
-    UnknownVersion {
-        /// Where it lies.
-        key: String,
-        /// What it says.
-        found: u64,
-    },
-    /// Not the JSON that a manifest is.
-    #[error("manifest \"{key}\" is damaged")]
-    Damaged {
-        /// Where it lies.
-        key: String,
-        /// What was wrong.
-        #[source]
-        cause: serde_json::Error,
-    },
-    /// Well formed, and yet it cannot be true.
-    #[error("manifest \"{key}\" contradicts itself: {reason}")]
-    Contradiction {
-        /// Where it lies.
-        key: String,
-        /// What cannot be.
-        reason: String,
-    },
+/// A link to the manifest before: whoever changes that one has to change this one too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviousManifest {
+    /// Whose.
+    pub backup_id: BackupId,
+    /// SHA-256 of its bytes, 64 hexadecimal digits.
+    pub sha256: String,
 }
 
 impl Manifest {
-    /// Reads a manifest and checks that it belongs where it was found.
-    ///
-    /// # Errors
-    /// [`ManifestError`]: an unknown version is told apart from damage, so that nobody throws away a good backup
-    /// of a newer program.
-    pub fn parse(key: &str, bytes: &[u8]) -> Result<Self, ManifestError> {
-        let damaged = |cause| ManifestError::Damaged { key: key.to_owned(), cause };
-        let value: serde_json::Value = serde_json::from_slice(bytes).map_err(damaged)?;
-        if let Some(found) = value.get("format_version").and_then(serde_json::Value::as_u64)
-            && found != u64::from(FORMAT_VERSION)
-        {
-            return Err(ManifestError::UnknownVersion { key: key.to_owned(), found });
-        }
-        let manifest: Self = serde_json::from_value(value).map_err(damaged)?;
-        match manifest.contradiction(key) {
-            Some(reason) => Err(ManifestError::Contradiction { key: key.to_owned(), reason }),
-            None => Ok(manifest),
-        }
-    }
-
-    /// As it is stored.
-    ///
-    /// # Errors
-    /// Never in practice: all fields are plain data.
-    pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
-        serde_json::to_vec_pretty(self)
-    }
-
     /// Every object but keys and manifest, in the order in which they are checked.
     pub fn objects(&self) -> impl Iterator<Item = &StoredObject> {
         [&self.schema, &self.globals, &self.readme]
@@ -269,70 +219,4 @@ impl Manifest {
             objects: self.schema_objects.clone(),
         }
     }
-
-    fn contradiction(&self, key: &str) -> Option<String> {
-        let layout = match ArchiveLayout::new(&self.source, self.lineage.clone(), self.backup_id) {
-            Ok(layout) => layout,
-            Err(invalid) => return Some(invalid.to_string()),
-        };
-        if layout.manifest() != key {
-            return Some(format!("it belongs at \"{}\"", layout.manifest()));
-        }
-        if let Some(foreign) = self.objects().find(|object| !lies_within(&layout.root(), &object.key)) {
-            return Some(format!("object \"{}\" lies outside of the backup", foreign.key));
-        }
-        let mut keys = BTreeSet::new();
-        if let Some(twice) = self.objects().find(|object| !keys.insert(&object.key)) {
-            return Some(format!("object \"{}\" is listed twice", twice.key));
-        }
-        if !self.sums_fit() {
-            return Some("its counts add up to more than can be".to_owned());
-        }
-        let numbers: BTreeSet<u32> = self.parts.iter().map(|part| part.number).collect();
-        if numbers.len() != self.parts.len() || self.parts.iter().any(|part| part.number == 0) {
-            return Some("two parts have one number".to_owned());
-        }
-        self.cut_contradiction()
-    }
-
-    /// Whether the sums over all parts and objects fit their type, so that they can be taken without care.
-    fn sums_fit(&self) -> bool {
-        let sum = |mut counts: Box<dyn Iterator<Item = u64> + '_>| {
-            counts.try_fold(0_u64, |sum, count| sum.checked_add(count)).is_some()
-        };
-        sum(Box::new(self.parts.iter().map(|part| part.content.rows)))
-            && sum(Box::new(self.parts.iter().map(|part| part.content.raw_bytes)))
-            && sum(Box::new(self.objects().map(|object| object.stored_bytes)))
-    }
-
-    /// Block ranges of one table must join without hole or overlap, and end open.
-    fn cut_contradiction(&self) -> Option<String> {
-        let mut tables: BTreeMap<&TableName, Vec<Option<BlockRange>>> = BTreeMap::new();
-        for part in &self.parts {
-            tables.entry(&part.table).or_default().push(part.range);
-        }
-        tables.into_iter().find_map(|(table, ranges)| {
-            (!covers_once(ranges)).then(|| format!("the parts of table {table} do not cover it exactly once"))
-        })
-    }
 }
-
-/// A key like `<root>../x` begins with the root and leaves it all the same.
-fn lies_within(root: &str, key: &str) -> bool {
-    let plain = |segment: &str| !matches!(segment, "" | "." | "..");
-    key.strip_prefix(root).is_some_and(|rest| rest.split('/').all(plain))
-}
-
-fn covers_once(ranges: Vec<Option<BlockRange>>) -> bool {
-    if ranges == [None] {
-        return true;
-    }
-    let Some(mut ranges) = ranges.into_iter().collect::<Option<Vec<BlockRange>>>() else { return false };
-    ranges.sort_by_key(|range| range.from);
-    let joined = ranges.windows(2).all(|pair| pair[0].to == Some(pair[1].from));
-    joined && ranges.first().is_some_and(|r| r.from == 0) && ranges.last().is_some_and(|r| r.to.is_none())
-}
-
-#[cfg(test)]
-#[path = "manifest_tests.rs"]
-mod tests;

@@ -1,8 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::Attempt;
-use keepsake_domain::SequenceName;
+use crate::{Attempt, Blobs, CopyText, Part, PreviousManifest, ServerFacts, StoredObject, ToolVersions};
+use keepsake_domain::{FencingToken, Lineage, Lsn, RowsDigest, SequenceName, SequenceValue, Timestamp};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -11,7 +11,7 @@ fn layout() -> ArchiveLayout {
     ArchiveLayout::new("wedsync", lineage, BackupId(Uuid::from_u128(1))).unwrap()
 }
 
-fn key() -> String {
+pub(crate) fn key() -> String {
     layout().manifest()
 }
 
@@ -33,7 +33,7 @@ fn blocks(from: u32, to: Option<u32>) -> Option<BlockRange> {
     Some(BlockRange { from, to })
 }
 
-fn manifest() -> Manifest {
+pub(crate) fn manifest() -> Manifest {
     let (layout, attempt) = (layout(), Attempt(Uuid::from_u128(9)));
     Manifest {
         format_version: FORMAT_VERSION,
@@ -79,25 +79,33 @@ fn manifest() -> Manifest {
         recipient: "age1ehm8cx8c3uecvmp0yf6x48u586gkgplq0aq6udv9hvk0w62xcv5q6rvqve".into(),
         key_holders: vec!["age age1x".into()],
         tools: ToolVersions { keepsake: "0.1.0".into(), pg_dump: "pg_dump (PostgreSQL) 15.18".into() },
-        previous_manifest_sha256: None,
+        previous_manifest: None,
     }
 }
 
+pub(crate) fn seal_key() -> SealKey {
+    SealKey::try_from("07".repeat(32)).unwrap()
+}
+
+fn sealed(manifest: &Manifest) -> Vec<u8> {
+    manifest.to_json(&seal_key()).unwrap()
+}
+
 fn parse(manifest: &Manifest) -> Result<Manifest, ManifestError> {
-    Manifest::parse(&key(), &manifest.to_json().unwrap())
+    Manifest::parse(&key(), &sealed(manifest))
 }
 
 fn edited(edit: impl FnOnce(&mut serde_json::Value)) -> Result<Manifest, ManifestError> {
     let mut value = serde_json::to_value(manifest()).unwrap();
     edit(&mut value);
-    Manifest::parse(&key(), &serde_json::to_vec(&value).unwrap())
+    Manifest::parse(&key(), &seal(serde_json::to_vec_pretty(&value).unwrap(), &seal_key()))
 }
 
 #[test]
 fn reads_back_what_was_written() {
     assert_eq!(parse(&manifest()).unwrap(), manifest());
-    let bare =
-        Manifest { blobs: None, parts: vec![], previous_manifest_sha256: Some("00".into()), ..manifest() };
+    let previous = Some(PreviousManifest { backup_id: layout().backup_id, sha256: "00".into() });
+    let bare = Manifest { blobs: None, parts: vec![], previous_manifest: previous, ..manifest() };
     assert_eq!(parse(&bare).unwrap(), bare);
 }
 
@@ -120,15 +128,18 @@ fn no_version_or_no_number_is_damage() {
         let parsed = edited(|value| value["format_version"] = version);
         assert!(matches!(parsed, Err(ManifestError::Damaged { .. })));
     }
-    assert!(matches!(Manifest::parse(&key(), b"{}"), Err(ManifestError::Damaged { .. })));
+    assert!(matches!(Manifest::parse(&key(), b"{}"), Err(ManifestError::Changed { .. })));
 }
 
 #[test]
 fn a_manifest_that_was_cut_off_anywhere_is_damage() {
-    let bytes = manifest().to_json().unwrap();
+    let bytes = sealed(&manifest());
     for end in 0..bytes.len() {
         assert!(
-            matches!(Manifest::parse(&key(), &bytes[..end]), Err(ManifestError::Damaged { .. })),
+            matches!(
+                Manifest::parse(&key(), &bytes[..end]),
+                Err(ManifestError::Damaged { .. } | ManifestError::Changed { .. })
+            ),
             "{end}"
         );
     }
@@ -137,7 +148,7 @@ fn a_manifest_that_was_cut_off_anywhere_is_damage() {
 #[test]
 fn a_missing_field_is_damage_and_not_a_default() {
     let whole = serde_json::to_value(manifest()).unwrap();
-    let optional = ["blobs", "previous_manifest_sha256"];
+    let optional = ["blobs", "previous_manifest"];
     for field in whole.as_object().unwrap().keys().filter(|field| !optional.contains(&field.as_str())) {
         let parsed = edited(|value| drop(value.as_object_mut().unwrap().remove(field)));
         assert!(matches!(parsed, Err(ManifestError::Damaged { .. })), "{field}");
@@ -211,7 +222,7 @@ proptest! {
         place in any::<prop::sample::Index>(),
         byte in any::<u8>(),
     ) {
-        let mut bytes = manifest().to_json().unwrap();
+        let mut bytes = sealed(&manifest());
         let place = place.index(bytes.len());
         bytes[place] = byte;
         if let Ok(manifest) = Manifest::parse(&key(), &bytes) {

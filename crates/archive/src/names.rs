@@ -50,12 +50,14 @@ impl ArchiveLayout {
         }
     }
 
-    /// The layout that a manifest's key belongs to; `None` for any other key.
+    /// The layout that a manifest's key belongs to; `None` for any other key, also for one that means the same and is
+    /// written otherwise: a backup has one place.
     #[must_use]
     pub fn of_manifest_key(key: &str) -> Option<Self> {
         let fields: Vec<&str> = key.split('/').collect();
         let [source, lineage, "full", backup_id, "manifest.json"] = fields.as_slice() else { return None };
-        Self::new(source, lineage.parse().ok()?, backup_id.parse().ok()?).ok()
+        let layout = Self::new(source, lineage.parse().ok()?, backup_id.parse().ok()?).ok()?;
+        (layout.manifest() == key).then_some(layout)
     }
 
     /// What all keys of this backup begin with; ends with a slash.
@@ -128,6 +130,18 @@ mod tests {
         assert_eq!(ArchiveLayout::of_manifest_key(&layout.manifest()), Some(layout.clone()));
         assert_eq!(ArchiveLayout::of_manifest_key(&layout.readme()), None);
         assert_eq!(ArchiveLayout::of_manifest_key("manifest.json"), None);
+    }
+
+    #[test]
+    fn a_key_that_only_means_the_same_is_no_manifests_key() {
+        for key in [
+            "wedsync/7-1-5/full/00000000000000000000000000000001/manifest.json",
+            "wedsync/7-1-5/full/{00000000-0000-0000-0000-000000000001}/manifest.json",
+            "wedsync/07-1-5/full/00000000-0000-0000-0000-000000000001/manifest.json",
+            "wedsync/+7-1-5/full/00000000-0000-0000-0000-000000000001/manifest.json",
+        ] {
+            assert_eq!(ArchiveLayout::of_manifest_key(key), None, "{key}");
+        }
     }
 
     #[test]

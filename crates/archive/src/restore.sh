@@ -30,7 +30,12 @@ if [ -z "${BACKUP_KEY-}" ]; then
   fi
 fi
 
-echo '2. compare every object with the manifest'
+echo '2. compare the manifest with its own digest, and every object with the manifest'
+sum=$(head -n -3 "$MANIFEST" | sha256sum)
+if [ "${sum%% *}" != "$(jq --raw-output .seal.sha256 "$MANIFEST")" ]; then
+  echo 'manifest.json is not what was sealed' >&2
+  exit 1
+fi
 jq --raw-output --arg root "$ROOT" '
   .schema, .globals, .readme, (.blobs // empty), .parts[] | "\(.sha256)  \(.key | ltrimstr($root))"
 ' "$MANIFEST" | (cd "$ARCHIVE" && sha256sum --check --strict --quiet -)

@@ -4,7 +4,7 @@ use crate::ports::{
     CatalogError, Clock, Execution, Executions, FailureRecord, KeyHolder, Lease, Leases, NewExecution,
     Policies, Policy, Repository, RepositoryError, Source, SourceFacts,
 };
-use crate::{Run, StepError};
+use crate::{Run, StepError, Work};
 use bytes::Bytes;
 use keepsake_archive::{ArchiveLayout, BackupIdentity, KeyFile, Recipient, wrap_for};
 use keepsake_domain::{BackupId, FailureClass};
@@ -107,20 +107,26 @@ async fn opened_in_time(
     Err(error.into())
 }
 
+/// What a run is prepared with.
+pub struct Preparation<'a> {
+    /// Runs.
+    pub executions: &'a dyn Executions,
+    /// The source.
+    pub source: &'a dyn Source,
+    /// What drawing the backup's key needs.
+    pub drawing: KeyDrawing<'a>,
+}
+
 /// Checks the source and writes the backup's wrapped key: the last moment at which the private half exists here.
 ///
 /// # Errors
 /// [`StepError::Source`] with everything that would make the backup fail or be silently partial.
 pub async fn prepare_run(
-    executions: &dyn Executions,
+    with: &Preparation<'_>,
     policy: &Policy,
     execution: &Execution,
-    source: &dyn Source,
-    repository: &dyn Repository,
-    key_holder: &dyn KeyHolder,
-    clock: &dyn Clock,
 ) -> Result<Run, StepError> {
-    let facts = source.preflight().await?;
+    let facts = with.source.preflight().await?;
     let layout = ArchiveLayout::new(&policy.source.name, facts.lineage.clone(), execution.backup_id);
     let layout = layout.map_err(|invalid| {
         StepError::found(
@@ -132,9 +138,9 @@ pub async fn prepare_run(
     })?;
     let recipients = recovery_recipients(&policy.recovery_recipients)?;
     // Before the first object is written, so that whoever cleans up behind this run knows where.
-    executions.note_lineage(execution.id, &layout.lineage).await?;
-    let recipient = write_key(repository, key_holder, &layout, &recipients, clock).await?;
-    Ok(run(policy, execution, facts, recipient, clock))
+    with.executions.note_lineage(execution.id, &layout.lineage).await?;
+    let recipient = write_key(&with.drawing, &layout, &recipients).await?;
+    Ok(run(policy, execution, facts, recipient, with.drawing.clock))
 }
 
 /// Parses offline recovery recipients.
@@ -159,33 +165,46 @@ pub fn recovery_recipients(texts: &[String]) -> Result<Vec<Recipient>, StepError
         .collect()
 }
 
-/// Draws the key pair, wraps its private half for every holder, and writes generation 1. A repeated call finds the
-/// object there and takes its public half. Called by [`prepare_run`], and by a run without a policy.
+/// What drawing a backup's key needs.
+pub struct KeyDrawing<'a> {
+    /// The archive's repository.
+    pub repository: &'a dyn Repository,
+    /// Work objects of the run.
+    pub work: &'a Work,
+    /// Who wraps the key beside the recovery recipients.
+    pub key_holder: &'a dyn KeyHolder,
+    /// Time.
+    pub clock: &'a dyn Clock,
+}
+
+/// Draws the key pair, wraps its private half for every holder, leaves the seal key to the run, and writes generation 1.
+/// A repeated call finds the object there and takes its public half. Called by [`prepare_run`], and by a run without
+/// a policy.
 ///
 /// # Errors
 /// When a holder does not wrap, or the repository refuses; then there is no key and nothing can be written.
 pub async fn write_key(
-    repository: &dyn Repository,
-    key_holder: &dyn KeyHolder,
+    with: &KeyDrawing<'_>,
     layout: &ArchiveLayout,
     recovery: &[Recipient],
-    clock: &dyn Clock,
 ) -> Result<Recipient, StepError> {
     let key = layout.keys(1);
     let identity = BackupIdentity::generate();
-    let mut holders = vec![key_holder.wrap(&identity, layout.backup_id).await?];
+    let mut holders = vec![with.key_holder.wrap(&identity, layout.backup_id).await?];
     for recipient in recovery {
         let wrapped = wrap_for(&identity, recipient)?;
         if !holders.iter().any(|holder| holder.holder() == wrapped.holder()) {
             holders.push(wrapped);
         }
     }
-    let file = KeyFile::new(layout.backup_id, identity.recipient(), holders, clock.now())?;
+    let file = KeyFile::new(layout.backup_id, identity.recipient(), holders, with.clock.now())?;
+    // Before the key file: where that stands, its seal key stands.
+    with.work.put_seal_key(&file.recipient, &identity.seal_key()).await?;
     let json = file.to_json().map_err(|cause| StepError::Work { key: key.clone(), cause })?;
-    match repository.put_new(&key, Bytes::from(json)).await {
+    match with.repository.put_new(&key, Bytes::from(json)).await {
         Ok(_) => Ok(file.recipient),
         Err(RepositoryError::AlreadyExists { .. }) => {
-            let bytes = repository.get(&key, KEYS_LIMIT_BYTES).await?;
+            let bytes = with.repository.get(&key, KEYS_LIMIT_BYTES).await?;
             Ok(KeyFile::parse(&key, &bytes)?.recipient)
         }
         Err(error) => Err(error.into()),

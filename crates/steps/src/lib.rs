@@ -23,7 +23,8 @@ mod verify_restore;
 mod work;
 
 pub use begin_backup::{
-    BeginCatalog, BeginRequest, LEASE_TTL, open_run, prepare_run, read_policy, recovery_recipients, write_key,
+    BeginCatalog, BeginRequest, KeyDrawing, LEASE_TTL, Preparation, open_run, prepare_run, read_policy,
+    recovery_recipients, write_key,
 };
 pub use dump::{Dumper, dump};
 pub use error::StepError;
@@ -44,6 +45,6 @@ pub use test_instance::{
     storage_gib,
 };
 pub use upload_parts::{PartSeen, upload_parts};
-pub use verify_archive::{Damage, Depth, verify_archive};
+pub use verify_archive::{Damage, Depth, verify_archive, verify_link};
 pub use verify_restore::{RestoreFacts, certify, read_back, store_certificate};
 pub use work::{DumpPlan, TakenSnapshot, Work};

@@ -3,7 +3,7 @@
 use crate::StepError;
 use crate::ports::Repository;
 use crate::seal_backup::MANIFEST_LIMIT_BYTES;
-use keepsake_archive::{ArchiveLayout, Manifest};
+use keepsake_archive::{ArchiveLayout, Manifest, ManifestSeal};
 use keepsake_domain::{BackupId, BackupIdPrefix, FailureClass};
 use sha2::{Digest, Sha256};
 
@@ -16,6 +16,8 @@ pub struct StandingBackup {
     pub manifest: Manifest,
     /// SHA-256 of the manifest's bytes, 64 hexadecimal digits.
     pub manifest_sha256: String,
+    /// The manifest's seal; whoever opens the backup checks it.
+    pub seal: ManifestSeal,
 }
 
 /// SHA-256 as 64 hexadecimal digits.
@@ -48,8 +50,8 @@ pub async fn read_backup(
 ) -> Result<StandingBackup, StepError> {
     let key = layout.manifest();
     let bytes = repository.get(&key, MANIFEST_LIMIT_BYTES).await?;
-    let manifest = Manifest::parse(&key, &bytes)?;
-    Ok(StandingBackup { layout, manifest, manifest_sha256: sha256_hex(&bytes) })
+    let (manifest, seal) = Manifest::parse_sealed(&key, &bytes)?;
+    Ok(StandingBackup { layout, manifest, manifest_sha256: sha256_hex(&bytes), seal })
 }
 
 /// Finds a backup by its id, or the newest one.

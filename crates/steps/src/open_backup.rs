@@ -12,7 +12,8 @@ const KEYS_LIMIT_BYTES: u64 = 1 << 20;
 /// Opens a backup's private half with one of the holders.
 ///
 /// # Errors
-/// When none of them wrapped it, or the keys object is damaged or belongs to another backup.
+/// When none of them wrapped it, the keys object is damaged or belongs to another backup, or the manifest was not sealed
+/// with the backup's key.
 pub async fn open_backup(
     repository: &dyn Repository,
     backup: &StandingBackup,
@@ -43,7 +44,8 @@ pub async fn open_backup(
 /// Opens a backup's private half with an offline recovery key, given as the text of its file.
 ///
 /// # Errors
-/// When none of the file's identities is among the holders, or the keys object is damaged or of another backup.
+/// When none of the file's identities is among the holders, the keys object is damaged or of another backup, or the
+/// manifest was not sealed with the backup's key.
 pub async fn open_backup_with_recovery_key(
     repository: &dyn Repository,
     backup: &StandingBackup,
@@ -56,7 +58,7 @@ pub async fn open_backup_with_recovery_key(
 /// The newest generation of a backup's keys object; nothing is opened.
 ///
 /// # Errors
-/// [`FailureClass::Integrity`] when there is none, or it is damaged.
+/// [`FailureClass::Integrity`] when there is none, it is damaged, or it is of another key than the manifest.
 pub async fn newest_keys(repository: &dyn Repository, backup: &StandingBackup) -> Result<KeyFile, StepError> {
     let prefix = format!("{}keys/", backup.layout.root());
     // Generations are zero-padded, so the last key is the newest.
@@ -69,17 +71,27 @@ pub async fn newest_keys(repository: &dyn Repository, backup: &StandingBackup) -
         )
     })?;
     let bytes = repository.get(&newest.key, KEYS_LIMIT_BYTES).await?;
-    Ok(KeyFile::parse(&newest.key, &bytes)?)
+    let file = KeyFile::parse(&newest.key, &bytes)?;
+    if file.recipient.to_string() == backup.manifest.recipient {
+        return Ok(file);
+    }
+    Err(replaced(backup, "is of another key than its manifest"))
 }
 
+/// The key is the backup's, and the manifest was sealed with it: from here on the manifest is as good as the key.
 fn belongs(identity: BackupIdentity, backup: &StandingBackup) -> Result<BackupIdentity, StepError> {
     if identity.recipient().to_string() == backup.manifest.recipient {
+        backup.seal.check(&backup.layout.manifest(), &identity.seal_key())?;
         return Ok(identity);
     }
-    Err(StepError::found(
+    Err(replaced(backup, "holds another backup's key"))
+}
+
+fn replaced(backup: &StandingBackup, how: &str) -> StepError {
+    StepError::found(
         FailureClass::Integrity,
-        format!("the keys object of backup {} holds another backup's key", backup.layout.backup_id),
+        format!("the keys object of backup {} {how}", backup.layout.backup_id),
         "this repository's keys object was replaced; the rows themselves may be intact",
         "use the keys object of a copy",
-    ))
+    )
 }

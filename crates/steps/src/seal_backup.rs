@@ -8,7 +8,8 @@ use crate::{DumpPlan, Run, StepError, Work};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use keepsake_archive::{
-    ArchiveLayout, FORMAT_VERSION, KeyFile, Manifest, Part, StoredObject, ToolVersions, WrappedKey,
+    ArchiveLayout, FORMAT_VERSION, KeyFile, Manifest, Part, PreviousManifest, StoredObject, ToolVersions,
+    WrappedKey,
 };
 use keepsake_domain::{FailureClass, FencingToken};
 use serde::{Deserialize, Serialize};
@@ -57,11 +58,11 @@ pub struct Sealing<'a> {
 /// [`FailureClass::Conflict`] when another run took the policy over.
 pub async fn seal_backup(sealing: &Sealing<'_>, run: &Run) -> Result<SealedBackup, StepError> {
     let layout = run.layout()?;
-    let manifest = match standing_manifest(sealing.repository, &layout, run.fencing_token).await? {
-        Some(manifest) => manifest,
+    let (manifest, json) = match standing_manifest(sealing.repository, &layout, run.fencing_token).await? {
+        Some(standing) => standing,
         None => write_manifest(sealing, run, &layout).await?,
     };
-    let sealed = summary(&manifest, &layout)?;
+    let sealed = summary(&manifest, &json, &layout);
     sealing
         .executions
         .sealed(run.execution_row, &manifest, &sealed.manifest_key, &sealed.manifest_sha256)
@@ -69,19 +70,15 @@ pub async fn seal_backup(sealing: &Sealing<'_>, run: &Run) -> Result<SealedBacku
     Ok(sealed)
 }
 
-fn summary(manifest: &Manifest, layout: &ArchiveLayout) -> Result<SealedBackup, StepError> {
-    Ok(SealedBackup {
+fn summary(manifest: &Manifest, json: &[u8], layout: &ArchiveLayout) -> SealedBackup {
+    SealedBackup {
         manifest_key: layout.manifest(),
-        manifest_sha256: sha256_hex(&to_json(manifest, layout)?),
+        manifest_sha256: sha256_hex(json),
         tables: manifest.expected().tables.len() as u64,
         rows: manifest.rows(),
         raw_bytes: manifest.raw_bytes(),
         stored_bytes: manifest.stored_bytes(),
-    })
-}
-
-fn to_json(manifest: &Manifest, layout: &ArchiveLayout) -> Result<Vec<u8>, StepError> {
-    manifest.to_json().map_err(|cause| StepError::Work { key: layout.manifest(), cause })
+    }
 }
 
 /// The manifest, if it stands already; one with another token was written by a run that replaced this one.
@@ -89,7 +86,7 @@ async fn standing_manifest(
     repository: &dyn Repository,
     layout: &ArchiveLayout,
     token: FencingToken,
-) -> Result<Option<Manifest>, StepError> {
+) -> Result<Option<(Manifest, Bytes)>, StepError> {
     let key = layout.manifest();
     let bytes = match repository.get(&key, MANIFEST_LIMIT_BYTES).await {
         Ok(bytes) => bytes,
@@ -98,7 +95,7 @@ async fn standing_manifest(
     };
     let manifest = Manifest::parse(&key, &bytes)?;
     if manifest.fencing_token == token {
-        return Ok(Some(manifest));
+        return Ok(Some((manifest, bytes)));
     }
     Err(StepError::found(
         FailureClass::Conflict,
@@ -112,19 +109,22 @@ async fn write_manifest(
     sealing: &Sealing<'_>,
     run: &Run,
     layout: &ArchiveLayout,
-) -> Result<Manifest, StepError> {
+) -> Result<(Manifest, Bytes), StepError> {
     let plan = sealing.work.plan().await?.ok_or_else(|| incomplete("the dump left no plan"))?;
     let parts = receipts(sealing.work, &plan).await?;
     let (keys, holders) = key_object(sealing.repository, layout).await?;
+    let seal_key = sealing.work.seal_key(&run.recipient).await?;
+    let seal_key = seal_key.ok_or_else(|| incomplete("the begin of this run left no seal key"))?;
     let previous = previous_manifest(sealing.repository, layout).await?;
     let manifest = manifest(run, plan, parts, holders, previous, sealing.clock);
     check_objects(sealing.repository, manifest.objects().chain([&keys])).await?;
     renew_lease(sealing.leases, sealing.clock, run).await?;
-    let json = Bytes::from(to_json(&manifest, layout)?);
+    let json = manifest.to_json(&seal_key);
+    let json = Bytes::from(json.map_err(|cause| StepError::Work { key: layout.manifest(), cause })?);
     // What would not be read again must not be written.
     Manifest::parse(&layout.manifest(), &json)?;
-    match sealing.repository.put_new(&layout.manifest(), json).await {
-        Ok(_) => Ok(manifest),
+    match sealing.repository.put_new(&layout.manifest(), json.clone()).await {
+        Ok(_) => Ok((manifest, json)),
         Err(RepositoryError::AlreadyExists { .. }) => {
             let standing = standing_manifest(sealing.repository, layout, run.fencing_token).await?;
             standing.ok_or_else(|| incomplete("the manifest appeared and vanished"))
@@ -188,17 +188,17 @@ pub(crate) async fn check_objects<'a>(
         .await
 }
 
-/// Digest of the newest manifest of the lineage before this backup.
+/// The newest manifest of the lineage before this backup.
 async fn previous_manifest(
     repository: &dyn Repository,
     layout: &ArchiveLayout,
-) -> Result<Option<String>, StepError> {
+) -> Result<Option<PreviousManifest>, StepError> {
     let prefix = format!("{}/{}/full/", layout.source, layout.lineage);
     let before = manifest_keys(repository, &prefix).await?;
     let before = before.into_iter().filter(|found| found.backup_id < layout.backup_id);
     let Some(newest) = before.max_by_key(|found| found.backup_id) else { return Ok(None) };
     let bytes = repository.get(&newest.manifest(), MANIFEST_LIMIT_BYTES).await?;
-    Ok(Some(sha256_hex(&bytes)))
+    Ok(Some(PreviousManifest { backup_id: newest.backup_id, sha256: sha256_hex(&bytes) }))
 }
 
 fn manifest(
@@ -206,7 +206,7 @@ fn manifest(
     plan: DumpPlan,
     parts: Vec<Part>,
     key_holders: Vec<String>,
-    previous_manifest_sha256: Option<String>,
+    previous_manifest: Option<PreviousManifest>,
     clock: &dyn Clock,
 ) -> Manifest {
     Manifest {
@@ -237,6 +237,6 @@ fn manifest(
             keepsake: env!("CARGO_PKG_VERSION").to_owned(),
             pg_dump: run.facts.pg_dump.clone(),
         },
-        previous_manifest_sha256,
+        previous_manifest,
     }
 }

@@ -8,8 +8,8 @@ use crate::StepError;
 use crate::ports::{Chunk, ChunkReceiver, ChunkSender, Repository, RowReader, chunks};
 use bytes::Bytes;
 use keepsake_archive::{
-    BackupIdentity, Content, CopyText, OpenError, Recipient, RowsHasher, Sealed, Sealer, StoredObject, open,
-    open_rows,
+    BackupIdentity, Content, CopyText, Detector, OpenError, Recipient, RowsHasher, Sealed, Sealer,
+    StoredObject, open, open_rows,
 };
 use std::future::Future;
 use std::io::{self, Read};
@@ -64,17 +64,17 @@ where
 
 /// What the store reports must be what was sent.
 pub(crate) fn check_stored(object: &StoredObject, info: &crate::ports::ObjectInfo) -> Result<(), StepError> {
-    let equal =
-        info.size_bytes == object.stored_bytes && info.crc32.is_none_or(|crc32| crc32 == object.crc32);
-    if equal {
+    let crc32 = info.crc32.unwrap_or(object.crc32);
+    let (found_by, detail) = if info.size_bytes != object.stored_bytes {
+        (Detector::StoredLength, format!("{} bytes instead of {}", info.size_bytes, object.stored_bytes))
+    } else if crc32 != object.crc32 {
+        (Detector::StoredCrc32, format!("the store's CRC-32 {crc32:08x} instead of {:08x}", object.crc32))
+    } else {
         return Ok(());
-    }
+    };
     Err(StepError::found(
         keepsake_domain::FailureClass::Integrity,
-        format!(
-            "object \"{}\" is stored with {} bytes instead of {}, or with another checksum",
-            object.key, info.size_bytes, object.stored_bytes
-        ),
+        format!("object \"{}\" is corrupt, found by {found_by}: {detail}", object.key),
         "the object is not what was sent and does not count; older backups stand",
         "run the backup again; if it happens twice, look at the store",
     ))

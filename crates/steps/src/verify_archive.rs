@@ -2,13 +2,13 @@
 //! counted again.
 
 use crate::StepError;
-use crate::list_backups::StandingBackup;
+use crate::list_backups::{StandingBackup, read_backup};
 use crate::ports::{Chunk, ChunkReceiver, Repository};
 use crate::replicate_backup::read_and_check;
 use crate::seal_backup::check_objects;
 use crate::streams::download_opened;
 use futures::stream::{self, StreamExt};
-use keepsake_archive::{BackupIdentity, CopyText, StoredObject};
+use keepsake_archive::{ArchiveLayout, BackupIdentity, CopyText, ManifestError, StoredObject};
 use keepsake_domain::{Classified, FailureClass};
 
 /// Objects read at once; each stream costs at most 32 MiB.
@@ -62,6 +62,34 @@ pub async fn verify_archive(
     }
     damages.sort_by(|a, b| a.key.cmp(&b.key));
     Ok(damages)
+}
+
+/// Compares a manifest with what the next one of its lineage says of it. Answers whether that one confirms it: it may
+/// name none, or another one, where two runs raced.
+///
+/// # Errors
+/// [`ManifestError::Unlinked`] when it names this backup with another digest; others when it cannot be read.
+pub async fn verify_link(
+    repository: &dyn Repository,
+    backup: &StandingBackup,
+    next: ArchiveLayout,
+) -> Result<bool, StepError> {
+    let next = read_backup(repository, next).await?;
+    let Some(previous) = next.manifest.previous_manifest else { return Ok(false) };
+    if previous.backup_id != backup.layout.backup_id {
+        return Ok(false);
+    }
+    if previous.sha256 == backup.manifest_sha256 {
+        return Ok(true);
+    }
+    let (key, next) = (backup.layout.manifest(), next.layout.backup_id);
+    Err(ManifestError::Unlinked {
+        key,
+        next,
+        found: backup.manifest_sha256.clone(),
+        expected: previous.sha256,
+    }
+    .into())
 }
 
 fn objects(backup: &StandingBackup) -> Vec<(StoredObject, Option<CopyText>)> {

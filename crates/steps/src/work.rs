@@ -1,12 +1,12 @@
-//! What steps of one run leave for each other, outside of the archive: plan, batches and receipts.
+//! What steps of one run leave for each other, outside of the archive: seal key, plan, batches and receipts.
 //!
-//! It holds names, counts and digests, never rows. Each object is written once; a repeated step finds what the
+//! It holds names, counts and digests, never rows, and no key that opens anything. Each object is written once; a repeated step finds what the
 //! first one wrote and goes on from there. The archive needs none of it.
 
 use crate::StepError;
 use crate::ports::{FailureRecord, ObjectInfo, Repository, RepositoryError};
 use bytes::Bytes;
-use keepsake_archive::{Blobs, Part, StoredObject};
+use keepsake_archive::{Blobs, Part, Recipient, SealKey, StoredObject};
 use keepsake_domain::{
     BackupId, Batch, FailureClass, Lsn, PartPlan, SequenceValue, Timestamp, TransactionSnapshot,
 };
@@ -75,6 +75,16 @@ impl Work {
     #[must_use]
     pub fn batches_key(&self) -> String {
         format!("{}batches.json", self.root)
+    }
+
+    /// Leaves the key that seals the manifest. Of two runs of one step each leaves its own; the key file says whose counts.
+    pub(crate) async fn put_seal_key(&self, of: &Recipient, key: &SealKey) -> Result<(), StepError> {
+        self.put_once(&self.seal_key_key(of), key).await.map(|_| ())
+    }
+
+    /// The key that seals the manifest of the backup with this public key.
+    pub(crate) async fn seal_key(&self, of: &Recipient) -> Result<Option<SealKey>, StepError> {
+        self.read(&self.seal_key_key(of)).await
     }
 
     /// Writes the snapshot once; the first one stands.
@@ -190,6 +200,10 @@ impl Work {
             FailureClass::Transient => 3,
         };
         Ok(all.into_iter().min_by_key(|failure| (gravity(failure), failure.failed_at)))
+    }
+
+    fn seal_key_key(&self, of: &Recipient) -> String {
+        format!("{}seal-keys/{}.json", self.root, of.fingerprint())
     }
 
     fn plan_key(&self) -> String {

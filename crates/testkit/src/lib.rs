@@ -3,6 +3,7 @@
 
 pub mod catalog_suite;
 mod clock;
+pub mod controls;
 mod faults;
 mod faulty;
 mod faulty_repository;

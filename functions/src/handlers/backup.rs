@@ -6,9 +6,9 @@ use crate::{App, FunctionError};
 use keepsake_domain::{Batch, PartPlan};
 use keepsake_steps::ports::PolicyCopy;
 use keepsake_steps::{
-    BeginCatalog, BeginRequest, Holder, Lane, Replication, Run, SealedBackup, Sealing, VerifiedCopy, dump,
-    hold_snapshot, open_run, prepare_run, read_policy, record_completion, release_snapshot, replicate_backup,
-    seal_backup, upload_parts,
+    BeginCatalog, BeginRequest, Holder, KeyDrawing, Lane, Preparation, Replication, Run, SealedBackup,
+    Sealing, VerifiedCopy, dump, hold_snapshot, open_run, prepare_run, read_policy, record_completion,
+    release_snapshot, replicate_backup, seal_backup, upload_parts,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -50,9 +50,11 @@ pub async fn begin(app: Arc<App>, input: BeginInput) -> Result<Run, FunctionErro
     let source = app.source(&policy.source.connection_secret, policy.source.provider).await?;
     let repository = app.repository(&policy.primary.repository).await?;
     let holder = app.key_holder(&policy.kms_key_id);
+    let work = app.work_of(execution.backup_id).await?;
     let clock = app.clock.as_ref();
-    let executions = catalog.as_ref();
-    Ok(prepare_run(executions, &policy, &execution, &source, repository.as_ref(), &holder, clock).await?)
+    let drawing = KeyDrawing { repository: repository.as_ref(), work: &work, key_holder: &holder, clock };
+    let preparation = Preparation { executions: catalog.as_ref(), source: &source, drawing };
+    Ok(prepare_run(&preparation, &policy, &execution).await?)
 }
 
 /// `{"run": {…}, "lane": "first"}`.

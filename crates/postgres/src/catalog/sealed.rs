@@ -95,7 +95,7 @@ async fn insert(transaction: &Transaction<'_>, sealed: &Sealed<'_>) -> Result<u6
                 &sealed.manifest_key,
                 &sealed.manifest_sha256,
                 &facts.json,
-                &manifest.previous_manifest_sha256,
+                &manifest.previous_manifest.as_ref().map(|previous| &previous.sha256),
             ],
         )
         .await

@@ -1,5 +1,6 @@
 //! The whole run: backup, copy, test restore. And every step of it twice.
 
+use keepsake_archive::PreviousManifest;
 use keepsake_steps::ports::Repository;
 use keepsake_testkit::scenario::{MARKER, Scenario, Setting};
 
@@ -50,9 +51,10 @@ async fn three_runs_after_each_other_make_three_backups_each_naming_the_one_befo
     }
     assert_eq!(scenario.check().await, Vec::<String>::new());
     let sealed: Vec<_> = scenario.catalog.runs().into_iter().map(|run| run.sealed.unwrap()).collect();
-    assert_eq!(sealed[0].0.previous_manifest_sha256, None);
+    assert_eq!(sealed[0].0.previous_manifest, None);
     for pair in sealed.windows(2) {
-        assert_eq!(pair[1].0.previous_manifest_sha256.as_ref(), Some(&pair[0].2));
+        let (backup_id, sha256) = (pair[0].0.backup_id, pair[0].2.clone());
+        assert_eq!(pair[1].0.previous_manifest, Some(PreviousManifest { backup_id, sha256 }));
         assert!(pair[1].0.fencing_token > pair[0].0.fencing_token);
     }
 }

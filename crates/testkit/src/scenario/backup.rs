@@ -5,10 +5,10 @@ use super::{Ports, Scenario};
 use keepsake_domain::{Batch, FailureClass, Notice};
 use keepsake_steps::ports::Secrets;
 use keepsake_steps::{
-    BeginCatalog, BeginRequest, CleanUp, Dumper, Holder, Lane, Replication, Run, SealedBackup, Sealing,
-    StepError, completion_notice, dump, failure_notice, find_backup, hold_snapshot, open_run, prepare_run,
-    read_policy, record_completion, record_failure, release_snapshot, release_unopened, renew_lease,
-    replicate_backup, seal_backup, send_alert, upload_parts,
+    BeginCatalog, BeginRequest, CleanUp, Dumper, Holder, KeyDrawing, Lane, Preparation, Replication, Run,
+    SealedBackup, Sealing, StepError, Work, completion_notice, dump, failure_notice, find_backup,
+    hold_snapshot, open_run, prepare_run, read_policy, record_completion, record_failure, release_snapshot,
+    release_unopened, renew_lease, replicate_backup, seal_backup, send_alert, upload_parts,
 };
 use std::sync::Arc;
 
@@ -68,9 +68,17 @@ impl Scenario {
                 let catalog = BeginCatalog { leases: &ports.leases, executions: &ports.executions, clock };
                 let execution = open_run(&catalog, &policy, &request).await?;
                 ports.secrets.connection(&policy.source.connection_secret).await?;
-                let (source, repository) = (ports.source.as_ref(), it.faulty_primary.as_ref());
-                let (executions, holder) = (&ports.executions, &ports.key_holder);
-                prepare_run(executions, &policy, &execution, source, repository, holder, clock).await
+                let preparation = Preparation {
+                    executions: &ports.executions,
+                    source: ports.source.as_ref(),
+                    drawing: KeyDrawing {
+                        repository: it.faulty_primary.as_ref(),
+                        work: &Work::new(Arc::clone(&it.faulty_work), execution.backup_id),
+                        key_holder: &ports.key_holder,
+                        clock,
+                    },
+                };
+                prepare_run(&preparation, &policy, &execution).await
             }
         })
         .await
