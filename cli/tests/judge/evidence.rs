@@ -74,9 +74,13 @@ fn rows(database: &Database) -> Evidence {
     let tables = database.json(TABLES);
     let tables: Vec<&str> = tables.as_array().unwrap().iter().map(|table| table.as_str().unwrap()).collect();
     let mark = format!("judge-{}", Uuid::now_v7());
-    let mut script = format!("SET client_encoding = '{}';\n", client_encoding(database));
+    let mut script = String::new();
     for table in &tables {
         script += &format!("\\echo {mark}\nCOPY (SELECT * FROM {table}) TO STDOUT;\n");
+    }
+    // Names are in UTF-8; only rows may be what is no text.
+    if database.sql("SHOW server_encoding") == "SQL_ASCII" {
+        script.insert_str(0, "SET client_encoding = SQL_ASCII;\n");
     }
     let output = feed(psql_command(&database.url()), script.as_bytes());
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -99,10 +103,6 @@ fn printable(line: &[u8]) -> String {
         Ok(text) => text.to_owned(),
         Err(_) => line.escape_ascii().to_string(),
     }
-}
-
-pub fn client_encoding(database: &Database) -> &'static str {
-    if database.sql("SHOW server_encoding") == "SQL_ASCII" { "SQL_ASCII" } else { "UTF8" }
 }
 
 fn sequences(database: &Database) -> Evidence {
@@ -132,7 +132,8 @@ fn large_objects(database: &Database) -> Evidence {
             (SELECT json_agg(a::text ORDER BY a::text) FROM unnest(lomacl) a),
             obj_description(m.oid, 'pg_largeobject'), md5(lo_get(m.oid))))), '[]') FROM pg_largeobject_metadata m",
     );
-    let object =
-        |one: &serde_json::Value| (format!("large object {}", one["oid"]), vec![one["is"].to_string()]);
+    let object = |one: &serde_json::Value| {
+        (format!("large object {}", one["oid"].as_str().unwrap()), vec![one["is"].to_string()])
+    };
     list.as_array().unwrap().iter().map(object).collect()
 }

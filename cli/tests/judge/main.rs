@@ -2,11 +2,14 @@
 //! compared object by object and row by row with programs that are not ours.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "tests")]
 
+mod encodings;
 mod evidence;
+mod extensions;
 mod negative;
 mod random;
 mod server;
 mod trial;
 mod verdict;
+mod versions;
 mod ways;
 mod zoos;

@@ -35,6 +35,11 @@ impl Server {
         Self { url, options: String::new() }
     }
 
+    /// The same server, with a setting in every session.
+    pub fn with_setting(&self, name: &str, value: &str) -> Self {
+        Self { url: self.url.clone(), options: format!("&options=-c%20{name}%3D{value}") }
+    }
+
     fn url_of(&self, database: &str) -> String {
         let (server, _) = self.url.rsplit_once('/').unwrap();
         format!("{server}/{database}?sslmode=prefer{}", self.options)
@@ -150,7 +155,7 @@ pub fn psql_command(url: &str) -> Command {
     let mut command = Command::new("psql");
     command.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]);
     command.args(["--dbname", url]);
-    command.env("PGOPTIONS", "-c client_min_messages=error");
+    command.env("PGOPTIONS", "-c client_min_messages=error").env("PGCLIENTENCODING", "UTF8");
     command
 }
 

@@ -142,12 +142,13 @@ pub(crate) fn sql_state(error: &tokio_postgres::Error) -> Option<&str> {
     error.code().map(SqlState::code)
 }
 
-/// Errors that pass by themselves: connection loss, resources, shutdown, conflicts, lock and statement timeouts.
+/// Errors that pass by themselves: connection loss, resources, shutdown, conflicts, lock and statement timeouts, and
+/// rows that refer to rows which are loaded later.
 /// Source: <https://www.postgresql.org/docs/current/errcodes-appendix.html>, read 2026-11-21.
 fn passes(code: &SqlState) -> bool {
     let code = code.code();
     ["08", "53", "57P", "40"].iter().any(|class| code.starts_with(class))
-        || ["55P03", "57014"].contains(&code)
+        || ["55P03", "57014", "23503"].contains(&code)
 }
 
 /// Class 28 is the login itself, 3D000 a database that does not exist, 42501 a database without right to connect.

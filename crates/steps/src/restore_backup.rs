@@ -121,29 +121,62 @@ pub async fn restore_parts(
     let mut queue: Vec<Part> = parts.into_iter().filter(|part| !standing.contains(&part.number)).collect();
     // Largest last: they are popped first, so that no worker ends alone with a large one.
     queue.sort_by_key(|part| part.object.stored_bytes);
+    let mut rows = 0;
+    // Tables that an extension makes have their foreign keys already: their rows wait for those that they refer to.
+    // Each round loads one part at least, or is the last.
+    while !queue.is_empty() {
+        let tried = queue.len();
+        let (loaded_rows, mut waiting) = load_round(restore, queue, loaded).await?;
+        rows += loaded_rows;
+        if waiting.len() == tried {
+            return Err(waiting.remove(0).1);
+        }
+        queue = waiting.into_iter().map(|(part, _)| part).collect();
+    }
+    Ok(rows)
+}
+
+/// A part whose rows the target did not take yet, and why.
+type Waiting = Vec<(Part, StepError)>;
+
+async fn load_round(
+    restore: &Restore,
+    queue: Vec<Part>,
+    loaded: &PartLoaded,
+) -> Result<(u64, Waiting), StepError> {
     let workers = (restore.jobs.max(1) as usize).min(queue.len());
     let queue = Arc::new(Mutex::new(queue));
     let mut running: FuturesUnordered<_> =
         (0..workers).map(|_| load_queue(restore, Arc::clone(&queue), loaded)).collect();
-    let mut rows = 0;
+    let (mut rows, mut waiting) = (0, Waiting::new());
     while let Some(outcome) = running.next().await {
-        rows += outcome?;
+        let (some, more) = outcome?;
+        rows += some;
+        waiting.extend(more);
     }
-    Ok(rows)
+    Ok((rows, waiting))
 }
 
 async fn load_queue(
     restore: &Restore,
     queue: Arc<Mutex<Vec<Part>>>,
     loaded: &PartLoaded,
-) -> Result<u64, StepError> {
+) -> Result<(u64, Waiting), StepError> {
     let mut writer = restore.target.writer().await?;
-    let mut rows = 0;
+    let (mut rows, mut waiting) = (0, Waiting::new());
     loop {
         let next = queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
-        let Some(part) = next else { return Ok(rows) };
-        rows += load_part(restore, &part, writer.as_mut()).await?;
-        loaded(&part);
+        let Some(part) = next else { return Ok((rows, waiting)) };
+        match load_part(restore, &part, writer.as_mut()).await {
+            Ok(some) => {
+                rows += some;
+                loaded(&part);
+            }
+            Err(StepError::Target(error @ TargetError::Statement { transient: true, .. })) => {
+                waiting.push((part, error.into()));
+            }
+            Err(error) => return Err(error),
+        }
     }
 }
 

@@ -72,7 +72,9 @@ fn statement() -> String {
         foreign_tables AS (SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
             WHERE NOT ({FOREIGN_SCHEMAS}) OR c.relpersistence = 't'
                OR ('pg_class'::regclass, c.oid) IN (SELECT classid, objid FROM members))
-        SELECT i.type || ' ' || i.identity
+        SELECT i.type || ' ' || CASE i.type
+            -- Until version 15 servers said `on language`.
+            WHEN 'transform' THEN replace(i.identity, ' on language ', ' language ') ELSE i.identity END
         FROM all_objects o, LATERAL pg_identify_object(o.classid, o.objid, 0) i
         WHERE (o.classid, o.objid) NOT IN (SELECT classid, objid FROM members)
           AND NOT EXISTS (SELECT FROM parents p WHERE p.classid = o.classid AND p.objid = o.objid

@@ -1,0 +1,29 @@
+//! Sources of every supported major, to the same and to newer majors.
+
+use crate::server::Server;
+use crate::trial::judge;
+use crate::zoos::zoo;
+
+/// Each major that is not the other tests' 15 or 18, up to the newest; all pairs with `KEEPSAKE_JUDGE_VERSIONS=all`.
+const PAIRS: [(u32, u32); 3] = [(14, 16), (16, 17), (17, 18)];
+
+fn pairs() -> Vec<(u32, u32)> {
+    let majors = 14..=18;
+    match std::env::var("KEEPSAKE_JUDGE_VERSIONS").as_deref() {
+        Ok("all") => majors.clone().flat_map(|from| (from..=18).map(move |to| (from, to))).collect(),
+        Ok(pair) => {
+            let (from, to) = pair.split_once('-').expect("KEEPSAKE_JUDGE_VERSIONS: all, or 14-18");
+            vec![(from.parse().expect("a major"), to.parse().expect("a major"))]
+        }
+        Err(_) => PAIRS.to_vec(),
+    }
+}
+
+#[test]
+fn a_zoo_of_each_major_comes_back_on_the_same_and_on_newer_majors() {
+    for (from, to) in pairs() {
+        eprintln!("from {from} to {to} (again: KEEPSAKE_JUDGE_VERSIONS={from}-{to})");
+        let (source, target) = (zoo(&Server::of_major(from)), Server::of_major(to));
+        judge(&source, &target, "", &[]);
+    }
+}
