@@ -122,12 +122,10 @@ impl Bench {
             let found = async {
                 let backup = read_backup(self.repository.as_ref(), layout.clone()).await?;
                 if let Some(next) = layouts.get(index + 1) {
-                    match verify_link(self.repository.as_ref(), &backup, next.clone()).await {
-                        Err(unlinked @ StepError::Manifest(ManifestError::Unlinked { .. })) => {
-                            return Err(unlinked);
-                        }
-                        // A next manifest that cannot be read is that one's own finding.
-                        _ => {}
+                    let linked = verify_link(self.repository.as_ref(), &backup, next.clone()).await;
+                    // A next manifest that cannot be read is that one's own finding.
+                    if let Err(unlinked @ StepError::Manifest(ManifestError::Unlinked { .. })) = linked {
+                        return Err(unlinked);
                     }
                 }
                 newest_keys(self.repository.as_ref(), &backup).await?;
