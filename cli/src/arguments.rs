@@ -208,6 +208,13 @@ pub struct RestoreArguments {
     /// Who opens it.
     #[command(flatten)]
     pub key: KeyArguments,
+    /// Roles that the schema names and the target lacks: create them without login, refuse, or give everything to the
+    /// restoring role without any rights.
+    #[arg(long, value_enum, default_value_t = MissingRolesPolicy::Create)]
+    pub missing_roles: MissingRolesPolicy,
+    /// Restore all roles without login and password, memberships, and settings of roles and database.
+    #[arg(long)]
+    pub roles: bool,
     /// Show what would be done, and do nothing.
     #[arg(long)]
     pub plan: bool,
@@ -223,6 +230,17 @@ pub struct RestoreArguments {
     /// One JSON document on standard output.
     #[arg(long)]
     pub json: bool,
+}
+
+/// What to do about roles that are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MissingRolesPolicy {
+    /// Create them, without login and without password.
+    Create,
+    /// Refuse, and name them.
+    Refuse,
+    /// Give everything to the restoring role, and restore no rights.
+    SkipOwnership,
 }
 
 /// `keepsake keygen`.

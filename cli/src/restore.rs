@@ -1,6 +1,6 @@
 //! `keepsake restore`: the plan first, then the restore, then the proof.
 
-use crate::arguments::RestoreArguments;
+use crate::arguments::{MissingRolesPolicy, RestoreArguments};
 use crate::connection::connection;
 use crate::context::Context;
 use crate::failure::Failure;
@@ -12,12 +12,14 @@ use crate::signals::unless_interrupted;
 use crate::standing::certificates;
 use crate::terminal::{Progress, note, print, print_json};
 use crate::text;
-use keepsake_domain::{Certificate, Classified, FailureClass, Verdict};
-use keepsake_postgres::PostgresTarget;
+use keepsake_domain::{
+    Certificate, Classified, ConnectionUrl, FailureClass, GlobalsOutcome, MissingRoles, Verdict,
+};
+use keepsake_postgres::{PgBin, PostgresTarget};
 use keepsake_steps::ports::{Clock, Repository, Target};
 use keepsake_steps::{
     Restore, RestoreFacts, StandingBackup, certify, find_layout, finish_target, prepare_target, read_back,
-    read_backup, restore_parts, store_certificate,
+    read_backup, restore_globals, restore_parts, store_certificate,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -34,6 +36,9 @@ const AT_RISK: &str =
 struct Restored<'a> {
     plan: &'a RestorePlan,
     certificate: &'a Certificate,
+    /// With `--roles`, and only when the restore is proven.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    globals: Option<GlobalsOutcome>,
     seconds: f64,
     megabytes_per_second: f64,
     peak_memory_bytes: Option<u64>,
@@ -63,7 +68,7 @@ async fn planned(context: &Context, arguments: &RestoreArguments) -> Result<(), 
     let layout = find_layout(repository.as_ref(), arguments.backup.as_ref()).await?;
     let backup = read_backup(repository.as_ref(), layout).await?;
     let place = url.place().to_owned();
-    let target: Arc<dyn Target> = Arc::new(PostgresTarget::new(url, tools));
+    let target: Arc<dyn Target> = Arc::new(postgres(arguments, url, tools));
     let facts = target.facts(&backup.layout.backup_id.to_string()).await?;
     let measured = certificates(repository.as_ref(), &backup).await?;
     let url = repository.url();
@@ -74,8 +79,17 @@ async fn planned(context: &Context, arguments: &RestoreArguments) -> Result<(), 
     let identity = key.open(repository.as_ref(), &backup).await?;
     let restore = Restore { repository, backup: Arc::new(backup), identity, target, jobs: arguments.jobs };
     let proof = Proof { context, arguments, restore: &restore, target_version: facts.server.server_version };
-    let certificate = proof.restore_and_compare().await?;
-    proof.answer(&plan, &certificate, began.elapsed()).await
+    let (certificate, globals) = proof.restore_and_compare().await?;
+    proof.answer(&plan, &certificate, globals, began.elapsed()).await
+}
+
+fn postgres(arguments: &RestoreArguments, url: ConnectionUrl, tools: PgBin) -> PostgresTarget {
+    let target = PostgresTarget::new(url, tools).with_missing_roles(match arguments.missing_roles {
+        MissingRolesPolicy::Create => MissingRoles::Create,
+        MissingRolesPolicy::Refuse => MissingRoles::Refuse,
+        MissingRolesPolicy::SkipOwnership => MissingRoles::SkipOwnership,
+    });
+    if arguments.roles { target.with_all_roles() } else { target }
 }
 
 /// Before anything else: a long restore must not end with a certificate that has no place.
@@ -110,7 +124,7 @@ struct Proof<'a> {
 }
 
 impl Proof<'_> {
-    async fn restore_and_compare(&self) -> Result<Certificate, Failure> {
+    async fn restore_and_compare(&self) -> Result<(Certificate, Option<GlobalsOutcome>), Failure> {
         let progress = Arc::new(Progress::new());
         let mut phases = BTreeMap::new();
         let (restore, target) = (self.restore, self.restore.target.as_ref());
@@ -145,18 +159,25 @@ impl Proof<'_> {
             phase_milliseconds: phases,
         };
         let certificate = certify(&restore.backup, &restored, facts, self.context.clock.as_ref());
+        let mut globals = None;
         if certificate.verdict == Verdict::Passed {
+            if self.arguments.roles {
+                // Last: a setting of the database could change what the restore itself does.
+                progress.step("restoring memberships and settings");
+                globals = Some(restore_globals(restore).await?);
+            }
             // Only a proven restore loses its marks and looks finished.
             progress.step("gathering statistics");
             target.finish().await?;
         }
-        Ok(certificate)
+        Ok((certificate, globals))
     }
 
     async fn answer(
         &self,
         plan: &RestorePlan,
         certificate: &Certificate,
+        globals: Option<GlobalsOutcome>,
         spent: Duration,
     ) -> Result<(), Failure> {
         let restore = self.restore;
@@ -166,6 +187,7 @@ impl Proof<'_> {
         let restored = Restored {
             plan,
             certificate,
+            globals,
             seconds: spent.as_secs_f64(),
             megabytes_per_second: text::megabytes_per_second(raw_bytes, Duration::from_millis(rows_took)),
             peak_memory_bytes: peak_memory_bytes(),
@@ -248,8 +270,27 @@ fn for_people(restored: &Restored<'_>) -> String {
     if let Some(peak) = restored.peak_memory_bytes {
         lines.push(format!("  memory     {} at most", text::size(peak)));
     }
+    let left_out = |one: &keepsake_domain::LeftOut| {
+        format!("  left out   {}: {} ({})", one.object, one.rule.reason(), one.rule.advice())
+    };
+    lines.extend(certificate.left_out.iter().map(left_out));
+    lines.extend(restored.globals.iter().flat_map(told));
     lines.extend(certificate.differences.iter().map(|difference| format!("  differs    {difference}")));
     lines.join("\n")
+}
+
+/// What came of `--roles`.
+fn told(globals: &GlobalsOutcome) -> Vec<String> {
+    let lines = |title: &str, all: &[String]| -> Vec<String> {
+        all.iter().map(|one| format!("  {title:<10} {one}")).collect()
+    };
+    [
+        lines("roles", &globals.added),
+        lines("REFUSED", &globals.refused),
+        lines("differs", &globals.differs),
+        lines("next", &["ALTER ROLE … LOGIN PASSWORD …, for each role that is to log in".to_owned()]),
+    ]
+    .concat()
 }
 
 fn verdict_text(verdict: Verdict) -> &'static str {

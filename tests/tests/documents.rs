@@ -9,6 +9,7 @@ mod facts;
 #[path = "documents/markdown.rs"]
 mod markdown;
 
+use keepsake_domain::{LeftOutRule, Provider};
 use markdown::Document;
 use std::path::PathBuf;
 
@@ -129,6 +130,25 @@ fn every_crate_folder_and_function_is_described() {
     let functions = functions.map(|name| name.trim_end_matches(".rs").to_owned());
     assert_eq!(checks::without_row(&architecture, functions), NONE);
     assert_eq!(checks::without_row(&architecture, ["crates/none".to_owned()]).len(), 1);
+}
+
+/// Rules of the table in a provider's section.
+fn rules_of(page: &Document, provider: Provider) -> Vec<String> {
+    let (_, section) = page.text.split_once(&format!(": `{}`\n", provider.name())).unwrap();
+    let section = Document::new("docs/section.md", section.split("\n## ").next().unwrap());
+    section.first_cells()
+}
+
+#[test]
+fn every_provider_has_a_table_with_exactly_the_rules_that_may_be_met_there() {
+    let page = facts::document("docs/providers.md");
+    for provider in Provider::ALL {
+        let rules = LeftOutRule::ALL.into_iter().filter(|rule| rule.met_at().contains(&provider));
+        let rules: Vec<String> = rules.map(|rule| rule.name().to_owned()).collect();
+        assert_eq!(rules_of(&page, provider), rules, "{}", provider.name());
+    }
+    let bad = bad("## Plain: `plain`\n\n| Rule |\n|---|\n| `moon` | x |\n\n## RDS: `rds`\n");
+    assert_eq!(rules_of(&bad, Provider::Plain), ["moon"]);
 }
 
 #[test]

@@ -27,6 +27,11 @@ impl Server {
         std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run cargo x test"))
     }
 
+    /// As the server's own superuser.
+    pub fn sql(self, statements: &str) -> String {
+        psql(&self.superuser(), statements)
+    }
+
     /// Made once per server and test run; a superuser, as the sample's owner is.
     pub fn login(self) -> &'static Login {
         static LOGIN: OnceLock<Login> = OnceLock::new();

@@ -14,6 +14,8 @@ mod json;
 mod kill_sweep;
 mod negative_controls;
 mod program;
+mod providers;
 mod refusals;
+mod roles;
 mod round_trip;
 mod usage;

@@ -217,6 +217,7 @@ impl Manifest {
                 rows_digest: blobs.content.rows_digest,
             }),
             objects: self.schema_objects.clone(),
+            left_out: Vec::new(),
         }
     }
 }

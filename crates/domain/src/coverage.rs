@@ -304,12 +304,12 @@ fn limited(kind: CoverageKind) -> Option<Texts> {
         CoverageKind::Roles => (
             "roles with memberships and settings:",
             "roles that the schema names come back without login; the others are kept as globals",
-            "read globals.json of the archive, and create what you need after the restore",
+            "keepsake restore --roles restores all of them, without passwords",
         ),
         CoverageKind::DatabaseSettings => (
             "settings of the database:",
-            "they are kept as globals and not set by a restore, since they could break it",
-            "read globals.json of the archive, and ALTER DATABASE … SET after the restore",
+            "they are kept as globals, and set by a restore on request only",
+            "keepsake restore --roles sets them after the proof",
         ),
         _ => return None,
     })

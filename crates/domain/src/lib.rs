@@ -10,11 +10,13 @@ mod digest;
 mod failure;
 mod ids;
 mod instance;
+mod left_out;
 mod lineage;
 mod notice;
 mod parts;
 mod proof;
 mod provider;
+mod roles;
 mod snapshot;
 mod table;
 
@@ -28,11 +30,16 @@ pub use ids::{
     SourceId,
 };
 pub use instance::{INSTANCE_PREFIX, InstanceName, NotOurs};
+pub use left_out::{LeftOut, LeftOutRule, SchemaEntry, TargetRights, left_out};
 pub use lineage::{InvalidLineage, InvalidLsn, Lineage, Lsn};
 pub use notice::{Notice, NoticeKind, Severity};
 pub use parts::{Batch, BlockRange, CutLimits, PartPlan, batches, cut};
 pub use proof::{Certificate, RestoredDatabase, RestoredTable, Verdict, compare};
 pub use provider::{Provider, ProviderMarks};
+pub use roles::{
+    GlobalChange, GlobalDatabase, GlobalRole, Globals, GlobalsOutcome, Membership, MissingRoles,
+    RoleSettings, SettingScope, plan_globals, scope_name,
+};
 pub use snapshot::{InvalidSnapshot, TransactionSnapshot};
 pub use table::{SequenceName, SequenceValue, TableName, TableShape, quote_identifier};
 

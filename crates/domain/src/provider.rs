@@ -39,10 +39,10 @@ impl Provider {
         let superuser = |name: &str| marks.superusers.contains(name);
         if marks.has_aurora_version {
             Self::Aurora
-        } else if superuser("rdsadmin") {
-            Self::Rds
         } else if superuser("supabase_admin") && marks.schemas.contains("auth") {
             Self::Supabase
+        } else if superuser("rdsadmin") {
+            Self::Rds
         } else {
             Self::Plain
         }
@@ -95,6 +95,15 @@ impl Provider {
             Self::Plain => &[],
             Self::Rds | Self::Aurora => &["rdsadmin"],
             Self::Supabase => &["supabase_admin"],
+        }
+    }
+
+    /// Publications that the provider makes in each new database, for the user to add tables to.
+    #[must_use]
+    pub fn own_publications(self) -> &'static [&'static str] {
+        match self {
+            Self::Plain | Self::Rds | Self::Aurora => &[],
+            Self::Supabase => &["supabase_realtime", "supabase_realtime_messages_publication"],
         }
     }
 

@@ -2,9 +2,9 @@
 //!
 //! # Globals
 //! [`PostgresSource`] describes what lives beside a database as JSON, without any password: `provider`, `database`
-//! (`name`, `owner`, `settings`), `roles` (`name`, `referenced`, `superuser`, `inherit`, `create_role`, `create_db`,
+//! (`name`, `owner`, `settings`), `roles` (`name`, `referenced`, `in_policies`, `superuser`, `inherit`, `create_role`, `create_db`,
 //! `login`, `replication`, `bypass_rls`, `connection_limit`, `valid_until`, `settings`), `memberships` (`role`,
-//! `member`, `admin_option`), `tablespaces` and `extensions`.
+//! `member`, `admin_option`, from version 16 on `inherit_option` and `set_option`), `tablespaces` and `extensions`.
 
 pub mod catalog;
 

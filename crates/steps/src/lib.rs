@@ -36,7 +36,9 @@ pub use record_outcome::{
     send_alert,
 };
 pub use replicate_backup::{Replication, VerifiedCopy, copy_backup, replicate_backup};
-pub use restore_backup::{PartLoaded, Restore, finish_target, parts_of, prepare_target, restore_parts};
+pub use restore_backup::{
+    PartLoaded, Restore, finish_target, parts_of, prepare_target, restore_globals, restore_parts,
+};
 pub use run::Run;
 pub use seal_backup::{SealedBackup, Sealing, seal_backup};
 pub use target_fit::{Misfit, misfits, refuse_misfits};

@@ -7,7 +7,8 @@ use crate::streams::download_opened;
 use crate::target_fit::{misfits, refuse_misfits};
 use futures::stream::{FuturesUnordered, StreamExt};
 use keepsake_archive::{BackupIdentity, Part};
-use keepsake_domain::PartPlan;
+use keepsake_domain::{FailureClass, GlobalsOutcome, PartPlan, Provider};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 /// What a restore needs.
@@ -37,12 +38,49 @@ pub async fn prepare_target(restore: &Restore) -> Result<(), StepError> {
     let facts = restore.target.facts(&backup_id).await?;
     let misfits = misfits(&restore.backup.manifest.server, &facts.server);
     refuse_misfits("of this restore", &misfits)?;
+    provider_allows(restore, facts.provider)?;
     restore.target.begin(&backup_id).await?;
     create_roles(restore).await?;
     restore_section(restore, SchemaSection::PreData, 1).await
 }
 
+/// Schemas that a provider keeps by itself stand in its databases already, filled and with its own rules: a restore
+/// leaves them alone. Rows of them would be lost, so a backup that holds such rows is refused there.
+fn provider_allows(restore: &Restore, provider: Provider) -> Result<(), StepError> {
+    let kept = |part: &&Part| provider.managed_schemas().contains(&part.table.schema.as_str());
+    let parts = &restore.backup.manifest.parts;
+    let tables: BTreeSet<String> = parts.iter().filter(kept).map(|part| part.table.to_string()).collect();
+    let Some(first) = tables.first() else { return Ok(()) };
+    let reason = format!(
+        "its provider {} keeps schemas by itself in which the backup has {} tables, {first} among them",
+        provider.name(),
+        tables.len()
+    );
+    Err(StepError::found(
+        FailureClass::Permanent,
+        format!("the target does not fit: {reason}"),
+        "the backup is untouched; nothing was changed on the target",
+        "restore into a plain Postgres, and move those rows with the provider's own tools; see docs/providers.md",
+    ))
+}
+
+/// Adds memberships and settings of the backup's server to roles and database. A second call adds nothing.
+///
+/// # Errors
+/// [`TargetError`]; what the restoring role may not do is in the outcome instead.
+pub async fn restore_globals(restore: &Restore) -> Result<GlobalsOutcome, StepError> {
+    Ok(restore.target.restore_globals(&globals(restore).await?).await?)
+}
+
 async fn create_roles(restore: &Restore) -> Result<(), StepError> {
+    let created = restore.target.create_missing_roles(&globals(restore).await?).await?;
+    if !created.is_empty() {
+        tracing::info!(roles = created.join(", "), "created roles without login");
+    }
+    Ok(())
+}
+
+async fn globals(restore: &Restore) -> Result<serde_json::Value, StepError> {
     let manifest = &restore.backup.manifest;
     let globals =
         download_opened(restore.repository.as_ref(), &manifest.globals, None, &restore.identity, |plain| {
@@ -50,12 +88,7 @@ async fn create_roles(restore: &Restore) -> Result<(), StepError> {
         })
         .await?;
     let key = manifest.globals.key.clone();
-    let globals = serde_json::from_slice(&globals).map_err(|cause| StepError::Work { key, cause })?;
-    let created = restore.target.create_missing_roles(&globals).await?;
-    if !created.is_empty() {
-        tracing::info!(roles = created.join(", "), "created roles that the schema names, without login");
-    }
-    Ok(())
+    serde_json::from_slice(&globals).map_err(|cause| StepError::Work { key, cause })
 }
 
 /// Globals hold one entry per role and setting; a thousand roles have well under this.
@@ -98,7 +131,7 @@ pub fn parts_of(backup: &StandingBackup, plans: Option<&[PartPlan]>) -> Result<V
         .map(|plan| {
             find(plan).ok_or_else(|| {
                 StepError::found(
-                    keepsake_domain::FailureClass::Integrity,
+                    FailureClass::Integrity,
                     format!("the manifest holds no part {}", plan.number),
                     "the batch belongs to another backup",
                     "start the test restore again with this backup's batches",

@@ -29,7 +29,8 @@ pub async fn read_back(target: &dyn Target, jobs: u32) -> Result<RestoredDatabas
         0 => None,
         _ => Some(as_table(digest_large_objects(reader.as_mut()).await?)),
     };
-    Ok(RestoredDatabase { tables, sequences, large_objects, objects: target.objects().await? })
+    let (objects, left_out) = (target.objects().await?, target.left_out().await?);
+    Ok(RestoredDatabase { tables, sequences, large_objects, objects, left_out })
 }
 
 async fn digest_tables(
@@ -126,6 +127,7 @@ pub fn certify(
         objects: expected.objects.len() as u64,
         differences,
         differences_total,
+        left_out: restored.left_out.clone(),
         phase_milliseconds: facts.phase_milliseconds,
     }
 }

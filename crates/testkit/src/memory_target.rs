@@ -1,6 +1,6 @@
 use crate::memory_source::{DatabaseReader, MemoryDatabase, MemoryTable, SchemaDump, server_facts};
 use async_trait::async_trait;
-use keepsake_domain::{PartPlan, SequenceValue, TableShape};
+use keepsake_domain::{GlobalsOutcome, LeftOut, PartPlan, Provider, SequenceValue, TableShape};
 use keepsake_steps::ports::{
     Chunk, ChunkReceiver, LoadedPart, RowReader, RowWriter, SchemaSection, Target, TargetError, TargetFacts,
 };
@@ -95,7 +95,11 @@ fn restore_failed(cause: &serde_json::Error) -> TargetError {
 #[async_trait]
 impl Target for MemoryTarget {
     async fn facts(&self, _backup_id: &str) -> Result<TargetFacts, TargetError> {
-        Ok(TargetFacts { server: server_facts(), user_objects: self.lock().foreign.clone() })
+        Ok(TargetFacts {
+            server: server_facts(),
+            provider: Provider::Plain,
+            user_objects: self.lock().foreign.clone(),
+        })
     }
 
     async fn begin(&self, backup_id: &str) -> Result<(), TargetError> {
@@ -183,6 +187,14 @@ impl Target for MemoryTarget {
             *standing.ok_or_else(|| refused("set a sequence", false))? = value.clone();
         }
         Ok(())
+    }
+
+    async fn left_out(&self) -> Result<Vec<LeftOut>, TargetError> {
+        Ok(Vec::new())
+    }
+
+    async fn restore_globals(&self, _globals: &serde_json::Value) -> Result<GlobalsOutcome, TargetError> {
+        Ok(GlobalsOutcome::default())
     }
 
     async fn finish(&self) -> Result<(), TargetError> {

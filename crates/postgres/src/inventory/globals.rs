@@ -11,16 +11,26 @@ const ROLES: &str = "
     SELECT COALESCE(json_agg(json_build_object('name', r.rolname, 'referenced',
         r.oid = 10 OR EXISTS (SELECT FROM pg_shdepend d WHERE d.refclassid = 'pg_authid'::regclass
             AND d.refobjid = r.oid AND d.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())),
+        'in_policies', EXISTS (SELECT FROM pg_policy p WHERE r.oid = ANY (p.polroles)),
         'superuser', r.rolsuper, 'inherit', r.rolinherit, 'create_role', r.rolcreaterole, 'create_db', r.rolcreatedb,
         'login', r.rolcanlogin, 'replication', r.rolreplication, 'bypass_rls', r.rolbypassrls,
         'connection_limit', r.rolconnlimit, 'valid_until', r.rolvaliduntil, 'settings', COALESCE(r.rolconfig, '{}'))
         ORDER BY r.rolname), '[]')::text
     FROM pg_roles r WHERE r.rolname !~ '^pg_'";
 
-const MEMBERSHIPS: &str = "
-    SELECT COALESCE(json_agg(json_build_object('role', g.rolname, 'member', m.rolname, 'admin_option', a.admin_option)
-        ORDER BY g.rolname, m.rolname), '[]')::text
-    FROM pg_auth_members a JOIN pg_roles g ON g.oid = a.roleid JOIN pg_roles m ON m.oid = a.member";
+/// Version 16 brought options of a membership beside the one to grant it on.
+fn memberships(version: u32) -> String {
+    let options = if version >= 160_000 {
+        ", 'inherit_option', a.inherit_option, 'set_option', a.set_option"
+    } else {
+        ""
+    };
+    format!(
+        "SELECT COALESCE(json_agg(json_build_object('role', g.rolname, 'member', m.rolname,
+            'admin_option', a.admin_option{options}) ORDER BY g.rolname, m.rolname), '[]')::text
+        FROM pg_auth_members a JOIN pg_roles g ON g.oid = a.roleid JOIN pg_roles m ON m.oid = a.member"
+    )
+}
 
 const DATABASE: &str = "
     SELECT json_build_object('name', d.datname, 'owner', pg_get_userbyid(d.datdba),
@@ -41,7 +51,7 @@ pub(crate) async fn globals(session: &Session, provider: Provider) -> Result<Val
         "provider": provider,
         "database": read(session, DATABASE).await?,
         "roles": read(session, ROLES).await?,
-        "memberships": read(session, MEMBERSHIPS).await?,
+        "memberships": read(session, &memberships(session.version)).await?,
         "tablespaces": read(session, TABLESPACES).await?,
         "extensions": read(session, EXTENSIONS).await?,
     }))

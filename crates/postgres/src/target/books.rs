@@ -1,8 +1,10 @@
 //! The bookkeeping of a restore, inside the target, so that an interrupted one goes on where it stood.
 
+use super::rights::Provided;
 use crate::inventory;
 use crate::session::Session;
 use crate::source::shortened;
+use keepsake_domain::{LeftOut, LeftOutRule};
 use keepsake_steps::ports::{LoadedPart, TargetError};
 
 /// Any number that nobody else is likely to lock; it keeps two restores from beginning at once.
@@ -48,10 +50,11 @@ pub(super) async fn foreign_content(session: &Session, backup_id: &str) -> Resul
     Ok(shortened([other, content(session).await?].concat()))
 }
 
-/// All that a user or a restore made here.
+/// All that a user or a restore made here; what the provider puts into each new database is not meant.
 pub(super) async fn content(session: &Session) -> Result<Vec<String>, TargetError> {
     let mut objects = inventory::objects(session).await?;
-    objects.retain(|object| !object.starts_with("extension "));
+    let provided = Provided::read(session).await?;
+    objects.retain(|object| !object.starts_with("extension ") && !provided.holds(object));
     match inventory::large_objects(session).await? {
         0 => {}
         count => objects.push(format!("{count} large objects")),
@@ -114,4 +117,32 @@ pub(super) async fn mark(session: &Session, name: &str, state: SectionState) -> 
                ON CONFLICT (name) DO UPDATE SET state = excluded.state";
     session.all("record how far the restore got", sql, &[&name, &state.name()]).await?;
     Ok(())
+}
+
+/// Keeps what is left out until the certificate names it. A second call with the same keeps it once.
+pub(super) async fn note_left_out(session: &Session, left_out: &[LeftOut]) -> Result<(), TargetError> {
+    let act = "record what is left out";
+    let table = "CREATE TABLE IF NOT EXISTS keepsake_restore.left_out
+        (rule text NOT NULL, object text NOT NULL, PRIMARY KEY (rule, object))";
+    session.run(act, table).await?;
+    let sql = "INSERT INTO keepsake_restore.left_out (rule, object) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+    for one in left_out {
+        session.all(act, sql, &[&one.rule.name(), &one.object]).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn left_out(session: &Session) -> Result<Vec<LeftOut>, TargetError> {
+    let act = "read what was left out";
+    let there = "SELECT to_regclass('keepsake_restore.left_out') IS NOT NULL";
+    if !session.one(act, there, &[]).await?.get::<_, bool>(0) {
+        return Ok(Vec::new());
+    }
+    let rows = session.all(act, "SELECT rule, object FROM keepsake_restore.left_out", &[]).await?;
+    let one = |row: &tokio_postgres::Row| {
+        Some(LeftOut { rule: LeftOutRule::of_name(row.get(0))?, object: row.get(1) })
+    };
+    let mut left_out: Vec<LeftOut> = rows.iter().filter_map(one).collect();
+    left_out.sort();
+    Ok(left_out)
 }

@@ -1,7 +1,11 @@
 //! The database that is restored to.
 
 mod books;
+mod entries;
+mod globals;
+mod lent;
 mod programs;
+mod rights;
 mod roles;
 mod statistics;
 mod writer;
@@ -11,7 +15,9 @@ use crate::inventory;
 use crate::reader::Reader;
 use crate::session::Session;
 use async_trait::async_trait;
-use keepsake_domain::{ConnectionUrl, SequenceValue, TableShape};
+use keepsake_domain::{
+    ConnectionUrl, Globals, GlobalsOutcome, LeftOut, MissingRoles, SequenceValue, TableShape,
+};
 use keepsake_steps::ports::{
     ChunkReceiver, LoadedPart, RowReader, RowWriter, SchemaSection, Target, TargetError, TargetFacts,
 };
@@ -21,13 +27,40 @@ use keepsake_steps::ports::{
 pub struct PostgresTarget {
     url: ConnectionUrl,
     pg_bin: PgBin,
+    roles: RoleWishes,
+}
+
+/// What is wished for beside the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct RoleWishes {
+    missing: MissingRoles,
+    /// All roles of the source's server with their attributes, not only those that the schema names.
+    everything: bool,
 }
 
 impl PostgresTarget {
     /// `pg_bin` says where `pg_restore` is looked for.
     #[must_use]
     pub fn new(url: ConnectionUrl, pg_bin: PgBin) -> Self {
-        Self { url, pg_bin }
+        Self { url, pg_bin, roles: RoleWishes::default() }
+    }
+
+    /// What to do about roles that the schema names and the target lacks.
+    #[must_use]
+    pub fn with_missing_roles(mut self, policy: MissingRoles) -> Self {
+        self.roles.missing = policy;
+        self
+    }
+
+    /// All roles of the globals are created, with their attributes but for login, password and superuser.
+    #[must_use]
+    pub fn with_all_roles(mut self) -> Self {
+        self.roles.everything = true;
+        self
+    }
+
+    fn skips_ownership(&self) -> bool {
+        self.roles.missing == MissingRoles::SkipOwnership
     }
 
     async fn session(&self) -> Result<Session, TargetError> {
@@ -41,7 +74,11 @@ impl Target for PostgresTarget {
         let session = self.session().await?;
         let mut server = inventory::server_facts(&session).await?;
         server.extensions = inventory::available_extensions(&session).await?;
-        Ok(TargetFacts { server, user_objects: books::foreign_content(&session, backup_id).await? })
+        Ok(TargetFacts {
+            server,
+            provider: inventory::provider(&session).await?,
+            user_objects: books::foreign_content(&session, backup_id).await?,
+        })
     }
 
     async fn begin(&self, backup_id: &str) -> Result<(), TargetError> {
@@ -49,7 +86,9 @@ impl Target for PostgresTarget {
     }
 
     async fn create_missing_roles(&self, globals: &serde_json::Value) -> Result<Vec<String>, TargetError> {
-        roles::create_missing(&self.session().await?, globals).await
+        let session = self.session().await?;
+        let globals = parsed(&session, globals)?;
+        roles::create_missing(&session, &globals, self.roles).await
     }
 
     async fn restore_schema(
@@ -83,7 +122,11 @@ impl Target for PostgresTarget {
     }
 
     async fn tables(&self) -> Result<Vec<TableShape>, TargetError> {
-        Ok(inventory::tables(&self.session().await?).await?)
+        let session = self.session().await?;
+        let provided = rights::Provided::read(&session).await?;
+        let mut tables = inventory::tables(&session).await?;
+        tables.retain(|shape| !provided.holds_schema(&shape.table.schema));
+        Ok(tables)
     }
 
     async fn objects(&self) -> Result<Vec<String>, TargetError> {
@@ -104,9 +147,26 @@ impl Target for PostgresTarget {
         Ok(())
     }
 
+    async fn left_out(&self) -> Result<Vec<LeftOut>, TargetError> {
+        books::left_out(&self.session().await?).await
+    }
+
+    async fn restore_globals(&self, globals: &serde_json::Value) -> Result<GlobalsOutcome, TargetError> {
+        let session = self.session().await?;
+        let wanted = parsed(&session, globals)?;
+        globals::restore(&session, &wanted).await
+    }
+
     async fn finish(&self) -> Result<(), TargetError> {
         let session = self.session().await?;
+        // A setting of the database that was just restored must not keep us from ending.
+        session.run("end the restore", "SET default_transaction_read_only = off").await?;
         statistics::gather(&session).await?;
         books::close(&session).await
     }
+}
+
+fn parsed(session: &Session, globals: &serde_json::Value) -> Result<Globals, TargetError> {
+    let strange = |cause: serde_json::Error| session.strange("read the archive's globals", cause.to_string());
+    Ok(serde_json::from_value(globals.clone()).map_err(strange)?)
 }

@@ -2,11 +2,16 @@
 
 use super::PostgresTarget;
 use super::books::{self, SectionState};
+use super::entries::parse;
+use super::lent;
+use super::rights::{rights, roles};
 use crate::address::Address;
 use crate::child::{ChildFailure, command, output, run, stream_in};
 use crate::client_tools::{Program, fitting};
 use crate::session::Session;
+use keepsake_domain::{LeftOut, LeftOutRule, SchemaEntry, left_out};
 use keepsake_steps::ports::{Chunk, ChunkReceiver, TargetError};
+use std::collections::BTreeSet;
 use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -32,11 +37,14 @@ pub(super) async fn restore_pre_data(
     let archive = received("the schema", from).await?;
     let restore = Restore::of(target, &session).await?;
     let contents = restore.contents(&archive).await.map_err(|failure| failed("the schema", failure))?;
-    let (schemas, rest): (Vec<&str>, Vec<&str>) = contents.lines().partition(|entry| is_of_a_schema(entry));
-    for (name, entries) in [(SCHEMAS, schemas), (PRE_DATA, rest)] {
-        restore_once(&session, &restore, &archive, name, &entries.join("\n")).await?;
+    let permitted = permitted(target, &session, &contents).await?;
+    let (schemas, rest): (Vec<&str>, Vec<&str>) =
+        permitted.lines.into_iter().partition(|entry| is_of_a_schema(entry));
+    restore_once(&session, &restore, &archive, SCHEMAS, &schemas.join("\n")).await?;
+    if !target.skips_ownership() {
+        lent::lend(&session, &permitted.entries).await?;
     }
-    Ok(())
+    restore_once(&session, &restore, &archive, PRE_DATA, &rest.join("\n")).await
 }
 
 /// In one transaction, so that it stands whole or not at all: a stage that was begun and whose objects are there
@@ -81,6 +89,45 @@ async fn restore_once(
     books::mark(session, name, SectionState::Done).await
 }
 
+/// The entries that the target's provider and rights allow; what they do not is recorded.
+///
+/// # Errors
+/// [`TargetError::OwnersOutOfReach`] before `pg_restore` would end in the middle.
+async fn permitted<'a>(
+    target: &PostgresTarget,
+    session: &Session,
+    contents: &'a str,
+) -> Result<Permitted<'a>, TargetError> {
+    let (rights, roles) = (rights(session).await?, roles(session).await?);
+    let entries =
+        contents.lines().filter(|line| !line.starts_with(';')).map(|line| (line, parse(line, &roles)));
+    let (mut lines, mut kept, mut omitted) = (Vec::new(), Vec::new(), BTreeSet::new());
+    for (line, entry) in entries {
+        match left_out(&entry, &rights) {
+            Some(rule) => drop(omitted.insert(LeftOut::of(rule, &entry))),
+            None => {
+                lines.push(line);
+                kept.push(entry);
+            }
+        }
+    }
+    let beyond = rights.owners_out_of_reach(&kept);
+    if target.skips_ownership() {
+        let object = "owners and rights of all objects".to_owned();
+        omitted.insert(LeftOut { rule: LeftOutRule::Ownership, object });
+    } else if !beyond.is_empty() {
+        let role = session.one("read who we are", "SELECT current_user::text", &[]).await?.get(0);
+        return Err(TargetError::OwnersOutOfReach { place: session.place.clone(), role, owners: beyond });
+    }
+    books::note_left_out(session, &omitted.into_iter().collect::<Vec<_>>()).await?;
+    Ok(Permitted { lines, entries: kept })
+}
+
+struct Permitted<'a> {
+    lines: Vec<&'a str>,
+    entries: Vec<SchemaEntry>,
+}
+
 /// From `5; 2615 16386 SCHEMA - sales owner` and its rights and comments.
 fn is_of_a_schema(entry: &str) -> bool {
     let what = entry.splitn(4, ' ').nth(3).unwrap_or_default();
@@ -105,8 +152,12 @@ pub(super) async fn restore_post_data(
     let archive = received("the schema", from).await?;
     let restore = Restore::of(target, &session).await?;
     books::mark(&session, POST_DATA, SectionState::Begun).await?;
+    let contents = restore.contents(&archive).await.map_err(|failure| failed("the schema", failure))?;
+    let list_file = kept(permitted(target, &session, &contents).await?.lines.join("\n").as_bytes()).await?;
+    options.push(format!("--use-list={}", list_file.path().display()));
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
     restore.file(&archive, &options).await.map_err(|failure| failed("the schema", failure))?;
+    lent::take_back(&session).await?;
     books::mark(&session, POST_DATA, SectionState::Done).await
 }
 
@@ -136,6 +187,7 @@ pub(super) async fn restore_large_objects(
 struct Restore {
     program: Program,
     address: Address,
+    skips_ownership: bool,
 }
 
 impl Restore {
@@ -148,12 +200,15 @@ impl Restore {
             program: "pg_restore".to_owned(),
             places: target.pg_bin.places(),
         })?;
-        Ok(Self { program, address: Address::of(&target.url)? })
+        Ok(Self { program, address: Address::of(&target.url)?, skips_ownership: target.skips_ownership() })
     }
 
     fn command(&self) -> Command {
         let mut child = command(&self.program, &self.address);
         let name = self.address.database().replace('\\', "\\\\").replace('\'', "\\'");
+        if self.skips_ownership {
+            child.args(["--no-owner", "--no-privileges"]);
+        }
         child.args(["--no-password", "--no-tablespaces"]).arg(format!("--dbname=dbname='{name}'"));
         child
     }

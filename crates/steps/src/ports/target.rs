@@ -1,13 +1,17 @@
 use super::{ChunkReceiver, RowReader, RowWriter};
 use async_trait::async_trait;
 use keepsake_archive::ServerFacts;
-use keepsake_domain::{Classified, Explanation, FailureClass, SequenceValue, TableShape};
+use keepsake_domain::{
+    Classified, Explanation, FailureClass, GlobalsOutcome, LeftOut, Provider, SequenceValue, TableShape,
+};
 
 /// What a target is before anything was changed on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetFacts {
     /// Server, encoding, collation and the extensions that could be installed there.
     pub server: ServerFacts,
+    /// Its provider.
+    pub provider: Provider,
     /// Objects that a user made and that a restore would clash with; at most 20 named. Empty means empty. A restore
     /// of ours that was begun and not finished does not count when it was of the same backup.
     pub user_objects: Vec<String>,
@@ -47,11 +51,11 @@ pub trait Target: Send + Sync {
     /// [`TargetError::NotEmpty`] when the target holds anything else.
     async fn begin(&self, backup_id: &str) -> Result<(), TargetError>;
 
-    /// Creates roles that the schema names and the target lacks, without login and without password. Returns those
-    /// it created. Roles that exist stay as they are.
+    /// Does what the target was told to do about roles that the schema names and the target lacks: by default creates
+    /// them, without login and without password. Returns those it created. Roles that exist stay as they are.
     ///
     /// # Errors
-    /// [`TargetError`].
+    /// [`TargetError::MissingRoles`] when they are not to be created; then nothing was.
     async fn create_missing_roles(&self, globals: &serde_json::Value) -> Result<Vec<String>, TargetError>;
 
     /// Runs `pg_restore` on one section of the schema archive that `from` carries; `jobs` at a time for indexes.
@@ -114,6 +118,19 @@ pub trait Target: Send + Sync {
     /// [`TargetError`].
     async fn set_sequences(&self, values: &[SequenceValue]) -> Result<(), TargetError>;
 
+    /// What was left out so far because the target's provider or rights forbid it.
+    ///
+    /// # Errors
+    /// [`TargetError`].
+    async fn left_out(&self) -> Result<Vec<LeftOut>, TargetError>;
+
+    /// Adds memberships and settings of the globals to roles and database. Changes nothing that stands, so a second
+    /// call adds nothing.
+    ///
+    /// # Errors
+    /// [`TargetError`]; what the role may not do is in the outcome.
+    async fn restore_globals(&self, globals: &serde_json::Value) -> Result<GlobalsOutcome, TargetError>;
+
     /// Removes the bookkeeping and gathers statistics. The restore is over.
     ///
     /// # Errors
@@ -159,6 +176,24 @@ pub enum TargetError {
         reason: String,
         /// What a person can do.
         advice: String,
+    },
+    /// Roles that the schema names are missing, and are not to be created.
+    #[error("target {place} lacks roles that the schema names: {}", .roles.join(", "))]
+    MissingRoles {
+        /// Host, port and database.
+        place: String,
+        /// Their names.
+        roles: Vec<String>,
+    },
+    /// Objects belong to roles that the restoring role may not act for.
+    #[error("on target {place} role {role} may not give objects to {}", .owners.join(", "))]
+    OwnersOutOfReach {
+        /// Host, port and database.
+        place: String,
+        /// The restoring role.
+        role: String,
+        /// The owners.
+        owners: Vec<String>,
     },
     /// `pg_restore` or another is not installed where it was looked for.
     #[error("{program} was not found in {places}")]
@@ -207,6 +242,8 @@ impl Classified for TargetError {
             | Self::NotEmpty { .. }
             | Self::Unsuitable { .. }
             | Self::NoClient { .. }
+            | Self::MissingRoles { .. }
+            | Self::OwnersOutOfReach { .. }
             | Self::RestoreFailed { .. }
             | Self::Statement { .. } => FailureClass::Permanent,
         }
@@ -215,6 +252,15 @@ impl Classified for TargetError {
     fn explanation(&self) -> Explanation {
         let next = match self {
             Self::NotEmpty { .. } => "create an empty database and restore into that".to_owned(),
+            Self::MissingRoles { .. } => {
+                "create them, or run again with --missing-roles create, or with skip-ownership where no \
+                 policy names them"
+                    .to_owned()
+            }
+            Self::OwnersOutOfReach { role, .. } => format!(
+                "as an administrator GRANT each of them TO {role}, or run again with --missing-roles \
+                 skip-ownership"
+            ),
             Self::Unsuitable { advice, .. } => advice.clone(),
             Self::NoClient { .. } => super::INSTALL_CLIENTS.to_owned(),
             Self::Unreachable { .. } => {

@@ -252,10 +252,11 @@ async fn a_second_fault_anywhere_on_the_way_down_converges() {
 }
 
 /// Operations that no run makes, and why.
-const NOT_IN_A_RUN: [(&str, &str); 3] = [
+const NOT_IN_A_RUN: [(&str, &str); 4] = [
     ("Clock.sleep", "cannot fail"),
     ("Executions.count_retry", "no step counts retries"),
     ("Target.finish", "the command line ends a restore; a throwaway instance is dropped instead"),
+    ("Target.restore_globals", "only the command line does, when it is asked to"),
 ];
 
 /// `Leases.renew` for each call of each port, as the source of the ports names them.

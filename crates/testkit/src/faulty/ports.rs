@@ -123,5 +123,7 @@ faulty! { Target fails with TargetError;
     fn objects() -> Vec<String>;
     fn large_objects() -> u64;
     fn set_sequences(values: &[SequenceValue]) -> ();
+    fn left_out() -> Vec<keepsake_domain::LeftOut>;
+    fn restore_globals(globals: &serde_json::Value) -> keepsake_domain::GlobalsOutcome;
     fn finish() -> ();
 }

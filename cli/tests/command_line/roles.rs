@@ -1,0 +1,119 @@
+//! Roles, memberships and settings beside the database.
+
+use crate::bench::Bench;
+use crate::database::{Database, Server};
+use crate::providers::{PASSWORD, Roles, restore};
+
+fn owned_by(database: &Database, role: &str) -> String {
+    database.sql(&format!("SELECT count(*) FROM pg_class WHERE relowner = '{role}'::regrole"))
+}
+
+fn source_of(roles: &Roles) -> (Database, String) {
+    let source = Database::empty(Server::Source);
+    let app = roles.make(Server::Source, "app", "");
+    source.sql(&format!(
+        "GRANT CREATE ON SCHEMA public TO {app}; SET ROLE {app}; CREATE TABLE t (n int); INSERT INTO t VALUES (1), (2)"
+    ));
+    (source, app)
+}
+
+#[test]
+fn missing_roles_are_created_without_login_or_refused_or_done_without() {
+    let (bench, roles) = (Bench::new(), Roles::new());
+    let (source, app) = source_of(&roles);
+    bench.good_backup(&source);
+    let target = Database::empty(Server::Target);
+    let refused = bench.restore(&bench.repo(), &target, &["--missing-roles", "refuse"]);
+    refused.failed(12, &["lacks roles", &app]);
+    assert_eq!(target.sql("SELECT to_regclass('t') IS NULL"), "t", "nothing was restored");
+
+    let keeper = roles.login(Server::Target, "keeper", "");
+    target.sql(&format!(
+        "ALTER DATABASE {} OWNER TO {keeper}; DROP SCHEMA keepsake_restore CASCADE",
+        target.name
+    ));
+    let skipped =
+        restore(&bench, &target, &keeper, &["--missing-roles", "skip-ownership", "--json"]).ok().json();
+    assert_eq!(skipped["certificate"]["left_out"][0]["rule"], "ownership");
+    assert_eq!(owned_by(&target, &keeper), "1");
+    assert_eq!(Server::Target.sql(&format!("SELECT count(*) FROM pg_roles WHERE rolname = '{app}'")), "0");
+
+    let faithful = Database::empty(Server::Target);
+    bench.restore(&bench.repo(), &faithful, &[]).ok();
+    assert_eq!(owned_by(&faithful, &app), "1");
+    assert_eq!(Server::Target.sql(&format!("SELECT rolcanlogin FROM pg_roles WHERE rolname = '{app}'")), "f");
+}
+
+#[test]
+fn a_role_that_a_policy_names_is_never_done_without() {
+    let (bench, roles) = (Bench::new(), Roles::new());
+    let (source, app) = source_of(&roles);
+    source
+        .sql(&format!("ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON t TO {app} USING (true)"));
+    bench.good_backup(&source);
+    let target = Database::empty(Server::Target);
+    let refused = bench.restore(&bench.repo(), &target, &["--missing-roles", "skip-ownership"]);
+    refused.failed(12, &["lacks roles", &app]);
+}
+
+#[test]
+fn an_owner_whom_the_restoring_role_may_not_act_for_is_named_before_anything_is_restored() {
+    let (bench, roles) = (Bench::new(), Roles::new());
+    let (source, app) = source_of(&roles);
+    bench.good_backup(&source);
+    let target = Database::empty(Server::Target);
+    roles.make(Server::Target, "app", "");
+    let keeper = roles.login(Server::Target, "keeper", "");
+    target.sql(&format!("ALTER DATABASE {} OWNER TO {keeper}", target.name));
+    let refused = restore(&bench, &target, &keeper, &[]).failed(12, &["may not give objects to", &app]);
+    assert!(refused.stderr.contains(&format!("next: as an administrator GRANT each of them TO {keeper}")));
+    target.sql(&format!("GRANT {app} TO {keeper}"));
+    restore(&bench, &target, &keeper, &[]).ok();
+    assert_eq!(owned_by(&target, &app), "1");
+}
+
+#[test]
+fn roles_memberships_and_settings_come_back_on_request_and_a_second_time_nothing_is_added() {
+    let (bench, roles) = (Bench::new(), Roles::new());
+    let (source, app) = source_of(&roles);
+    let server = Server::Source;
+    let team = roles.make(server, "team", "NOINHERIT CREATEDB CONNECTION LIMIT 7");
+    let person = roles.login(server, "person", "IN ROLE pg_monitor");
+    let database = &source.name;
+    server.sql(&format!(
+        "GRANT {team} TO {person} WITH ADMIN OPTION; GRANT {app} TO {team};
+         ALTER ROLE {person} SET search_path = \"$user\", public, \"a, b\"; ALTER ROLE {person} SET app.motto = 'it''s';
+         ALTER DATABASE {database} SET work_mem = '5MB'; ALTER DATABASE {database} SET default_transaction_read_only = on;
+         ALTER ROLE {person} IN DATABASE {database} SET work_mem = '6MB'"
+    ));
+    bench.good_backup(&source);
+
+    let target = Database::empty(Server::Target);
+    let answer = bench.restore(&bench.repo(), &target, &["--roles", "--json"]).ok().json();
+
+    assert_eq!(answer["globals"]["refused"].as_array().unwrap().len(), 0, "{}", answer["globals"]);
+    let look = |server: Server, database: &str| {
+        server.sql(&format!(
+            "SELECT rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolconnlimit,
+             ARRAY(SELECT unnest(rolconfig) ORDER BY 1) FROM pg_roles
+             WHERE rolname IN ('{app}', '{team}', '{person}') ORDER BY 1;
+             SELECT roleid::regrole, member::regrole, admin_option FROM pg_auth_members
+             WHERE member::regrole::text IN ('{app}', '{team}', '{person}') ORDER BY 1, 2;
+             SELECT setrole::regrole, ARRAY(SELECT unnest(setconfig) ORDER BY 1) FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
+             WHERE datname = '{database}' ORDER BY 1"
+        ))
+    };
+    assert_eq!(look(Server::Target, &target.name), look(server, database));
+    let logins = format!(
+        "SELECT count(*) FROM pg_authid WHERE rolname = '{person}' AND (rolcanlogin OR rolpassword IS NOT NULL)"
+    );
+    assert_eq!(Server::Target.sql(&logins), "0", "nobody gets in by a restore");
+    assert!(!answer.to_string().contains(PASSWORD));
+
+    let again = Database::empty(Server::Target);
+    let answer = bench.restore(&bench.repo(), &again, &["--roles", "--json"]).ok().json();
+    let added: Vec<&str> =
+        answer["globals"]["added"].as_array().unwrap().iter().map(|one| one.as_str().unwrap()).collect();
+    assert!(added.iter().all(|one| one.ends_with("database")), "only the new database's settings: {added:?}");
+    assert_eq!(added.len(), 3);
+}

@@ -1,0 +1,374 @@
+//! What a restore leaves out because the target's provider or rights forbid it: a closed list, and everything else
+//! that a target refuses fails the restore.
+
+use crate::Provider;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// Why one entry of a schema's archive is not restored. JSON shape: the name in snake case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeftOutRule {
+    /// The role may not create event triggers.
+    EventTrigger,
+    /// The event trigger belongs to a provider's own role.
+    ProviderEventTrigger,
+    /// The role may not give schema `public` to the owner that it had.
+    PublicSchemaOwner,
+    /// The role does not own schema `public`, so the server would ignore its grants there, with a warning only.
+    PublicSchemaRights,
+    /// The extension was installed by someone else, whose comment it keeps.
+    ExtensionComment,
+    /// Default privileges of a role that the role may not act as.
+    DefaultPrivileges,
+    /// The target's provider makes and keeps this schema by itself.
+    ProviderSchema,
+    /// The target's provider made this publication already.
+    ProviderPublication,
+    /// Owners and rights were not wanted.
+    Ownership,
+}
+
+impl LeftOutRule {
+    /// The whole list.
+    pub const ALL: [Self; 9] = [
+        Self::EventTrigger,
+        Self::ProviderEventTrigger,
+        Self::PublicSchemaOwner,
+        Self::PublicSchemaRights,
+        Self::ExtensionComment,
+        Self::DefaultPrivileges,
+        Self::ProviderSchema,
+        Self::ProviderPublication,
+        Self::Ownership,
+    ];
+
+    /// The name that stands in JSON and in documents.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EventTrigger => "event_trigger",
+            Self::ProviderEventTrigger => "provider_event_trigger",
+            Self::PublicSchemaOwner => "public_schema_owner",
+            Self::PublicSchemaRights => "public_schema_rights",
+            Self::ExtensionComment => "extension_comment",
+            Self::DefaultPrivileges => "default_privileges",
+            Self::ProviderSchema => "provider_schema",
+            Self::ProviderPublication => "provider_publication",
+            Self::Ownership => "ownership",
+        }
+    }
+
+    /// Targets at which it may be met. What a role may do is asked from the server, so most may be met anywhere.
+    #[must_use]
+    pub fn met_at(self) -> &'static [Provider] {
+        match self {
+            Self::ProviderSchema | Self::ProviderPublication => &[Provider::Supabase],
+            Self::EventTrigger
+            | Self::ProviderEventTrigger
+            | Self::PublicSchemaOwner
+            | Self::PublicSchemaRights
+            | Self::ExtensionComment
+            | Self::DefaultPrivileges
+            | Self::Ownership => &Provider::ALL,
+        }
+    }
+
+    /// The rule of this name.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|rule| rule.name() == name)
+    }
+
+    /// Why, for people.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::EventTrigger => "the restoring role may not create event triggers",
+            Self::ProviderEventTrigger => "it is the machinery of the provider that the backup came from",
+            Self::PublicSchemaOwner => "the restoring role may not give schema public to that owner",
+            Self::PublicSchemaRights => {
+                "schema public belongs to another role, so grants there would not count"
+            }
+            Self::ExtensionComment => "the extension was installed by another role",
+            Self::DefaultPrivileges => "the restoring role may not act for that role",
+            Self::ProviderSchema => "the target's provider makes and keeps it by itself",
+            Self::ProviderPublication => "the target's provider made it already",
+            Self::Ownership => "owners and rights were not wanted (--missing-roles skip-ownership)",
+        }
+    }
+
+    /// What the user can do about it.
+    #[must_use]
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::EventTrigger => "create it as a superuser, from the backup's schema",
+            Self::ProviderEventTrigger => "nothing; a target of that provider has its own",
+            Self::PublicSchemaOwner => "ALTER SCHEMA public OWNER TO … as an administrator, if it matters",
+            Self::PublicSchemaRights => "GRANT on schema public as its owner",
+            Self::ExtensionComment => "nothing; the comment is the extension's own text",
+            Self::DefaultPrivileges => "ALTER DEFAULT PRIVILEGES as that role",
+            Self::ProviderSchema => "nothing; use the provider's own tools for what is in it",
+            Self::ProviderPublication => "nothing; its tables are added to the one that is there",
+            Self::Ownership => "ALTER … OWNER TO and GRANT, once the roles are there",
+        }
+    }
+}
+
+/// One entry of a schema archive's table of contents.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SchemaEntry {
+    /// What it is or hangs on, as `pg_restore --list` names it: `TABLE`, `EVENT TRIGGER`. Empty when not recognised.
+    pub kind: String,
+    /// Whether it is a comment, a label or a list of rights on that object rather than the object itself.
+    pub is_attached: bool,
+    /// `None` for what stands outside of schemas.
+    pub schema: Option<String>,
+    /// Its name; for default privileges whatever the list says.
+    pub name: String,
+    /// Its owner, if the target knows a role of that name.
+    pub owner: Option<String>,
+}
+
+/// What the restoring role may do at the target, as asked from the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetRights {
+    /// The target's provider.
+    pub provider: Provider,
+    /// Roles that it may give objects to and act for; itself among them.
+    pub acts_as: BTreeSet<String>,
+    /// Whether creating an event trigger worked, in a transaction that was rolled back.
+    pub may_create_event_triggers: bool,
+    /// Whether schema `public` is its own.
+    pub owns_public: bool,
+    /// Extensions that stand there already and belong to others.
+    pub extensions_of_others: BTreeSet<String>,
+    /// Publications that the provider made.
+    pub provided_publications: BTreeSet<String>,
+}
+
+impl TargetRights {
+    fn acts_as_owner_of(&self, entry: &SchemaEntry) -> bool {
+        entry.owner.as_ref().is_none_or(|owner| self.acts_as.contains(owner))
+    }
+
+    /// Owners whom the restoring role may not give their objects to. A restore that meets one would end in its middle.
+    #[must_use]
+    pub fn owners_out_of_reach(&self, entries: &[SchemaEntry]) -> Vec<String> {
+        let owned = entries.iter().filter(|entry| !entry.is_attached && entry.kind != "DEFAULT ACL");
+        let beyond =
+            owned.filter(|entry| !self.acts_as_owner_of(entry)).filter_map(|entry| entry.owner.clone());
+        beyond.collect::<BTreeSet<String>>().into_iter().collect()
+    }
+}
+
+/// Whether an entry is left out, and why. The first rule that fits counts.
+#[must_use]
+pub fn left_out(entry: &SchemaEntry, rights: &TargetRights) -> Option<LeftOutRule> {
+    let managed = |name: &str| rights.provider.managed_schemas().contains(&name);
+    let of_provider =
+        |owner: &String| Provider::ALL.iter().any(|provider| provider.admins().contains(&owner.as_str()));
+    let is_public = entry.kind == "SCHEMA" && entry.name == "public";
+    let rule = match entry.kind.as_str() {
+        _ if entry.schema.as_deref().is_some_and(managed) => LeftOutRule::ProviderSchema,
+        "SCHEMA" if managed(&entry.name) => LeftOutRule::ProviderSchema,
+        "EVENT TRIGGER" if entry.owner.as_ref().is_some_and(of_provider) => LeftOutRule::ProviderEventTrigger,
+        "EVENT TRIGGER" if !rights.may_create_event_triggers => LeftOutRule::EventTrigger,
+        _ if is_public && entry.is_attached && !rights.owns_public => LeftOutRule::PublicSchemaRights,
+        _ if is_public && !entry.is_attached && !(rights.owns_public && rights.acts_as_owner_of(entry)) => {
+            LeftOutRule::PublicSchemaOwner
+        }
+        "EXTENSION" if entry.is_attached && rights.extensions_of_others.contains(&entry.name) => {
+            LeftOutRule::ExtensionComment
+        }
+        "DEFAULT ACL" if !rights.acts_as_owner_of(entry) => LeftOutRule::DefaultPrivileges,
+        "PUBLICATION" if rights.provided_publications.contains(&entry.name) => {
+            LeftOutRule::ProviderPublication
+        }
+        _ => return None,
+    };
+    Some(rule)
+}
+
+/// Something that a restore left out. Kept in the certificate.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Why.
+    pub rule: LeftOutRule,
+    /// What: kind and name.
+    pub object: String,
+}
+
+impl LeftOut {
+    /// An entry that a rule left out; of a provider's schema the schema as a whole.
+    #[must_use]
+    pub fn of(rule: LeftOutRule, entry: &SchemaEntry) -> Self {
+        if rule == LeftOutRule::ProviderSchema {
+            let schema = entry.schema.as_ref().unwrap_or(&entry.name);
+            return Self { rule, object: format!("schema {schema}") };
+        }
+        let attached = if entry.is_attached { "comment, label or rights of " } else { "" };
+        let kind = entry.kind.to_lowercase();
+        let schema = entry.schema.as_ref().map(|schema| format!("{schema}.")).unwrap_or_default();
+        Self { rule, object: format!("{attached}{kind} {schema}{}", entry.name) }
+    }
+
+    /// Whether this is why a schema object, as a manifest names it, is not in the target.
+    #[must_use]
+    pub fn explains(&self, object: &str) -> bool {
+        let quoted =
+            self.object.split_once("trigger ").map(|(kind, name)| format!("{kind}trigger \"{name}\""));
+        match self.rule {
+            LeftOutRule::EventTrigger | LeftOutRule::ProviderEventTrigger => {
+                object == self.object || quoted.as_deref() == Some(object)
+            }
+            LeftOutRule::ProviderSchema => self.schema().is_some_and(|schema| {
+                object == format!("schema {schema}") || object.contains(&format!(" {schema}."))
+            }),
+            _ => false,
+        }
+    }
+
+    /// The schema that was left out whole.
+    fn schema(&self) -> Option<&str> {
+        (self.rule == LeftOutRule::ProviderSchema).then(|| self.object.strip_prefix("schema ")).flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rights() -> TargetRights {
+        TargetRights {
+            provider: Provider::Plain,
+            acts_as: BTreeSet::from(["app".to_owned(), "me".to_owned()]),
+            may_create_event_triggers: true,
+            owns_public: true,
+            extensions_of_others: BTreeSet::new(),
+            provided_publications: BTreeSet::new(),
+        }
+    }
+
+    fn entry(kind: &str, name: &str, owner: &str) -> SchemaEntry {
+        SchemaEntry {
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+            owner: (!owner.is_empty()).then(|| owner.to_owned()),
+            ..SchemaEntry::default()
+        }
+    }
+
+    fn attached(entry: SchemaEntry) -> SchemaEntry {
+        SchemaEntry { is_attached: true, ..entry }
+    }
+
+    fn within(schema: &str, entry: SchemaEntry) -> SchemaEntry {
+        SchemaEntry { schema: Some(schema.to_owned()), ..entry }
+    }
+
+    #[test]
+    fn who_may_everything_leaves_out_nothing_of_the_user() {
+        for entry in [
+            entry("EVENT TRIGGER", "watch", "app"),
+            entry("SCHEMA", "public", "app"),
+            attached(entry("SCHEMA", "public", "app")),
+            attached(entry("EXTENSION", "hstore", "")),
+            entry("DEFAULT ACL", "DEFAULT PRIVILEGES FOR TABLES", "app"),
+            within("auth", entry("TABLE", "users", "app")),
+            entry("PUBLICATION", "supabase_realtime", "app"),
+        ] {
+            assert_eq!(left_out(&entry, &rights()), None, "{entry:?}");
+        }
+    }
+
+    #[test]
+    fn each_rule_fits_what_it_is_for_and_stops_when_its_reason_is_gone() {
+        let none = rights();
+        let less = |change: fn(&mut TargetRights)| {
+            let mut rights = rights();
+            change(&mut rights);
+            rights
+        };
+        let supabase = less(|r| r.provider = Provider::Supabase);
+        let cases = [
+            (
+                LeftOutRule::EventTrigger,
+                entry("EVENT TRIGGER", "watch", "app"),
+                less(|r| r.may_create_event_triggers = false),
+            ),
+            (
+                LeftOutRule::PublicSchemaOwner,
+                entry("SCHEMA", "public", "app"),
+                less(|r| r.owns_public = false),
+            ),
+            (
+                LeftOutRule::PublicSchemaRights,
+                attached(entry("SCHEMA", "public", "app")),
+                less(|r| r.owns_public = false),
+            ),
+            (
+                LeftOutRule::ExtensionComment,
+                attached(entry("EXTENSION", "hstore", "")),
+                less(|r| {
+                    r.extensions_of_others.insert("hstore".to_owned());
+                }),
+            ),
+            (LeftOutRule::DefaultPrivileges, entry("DEFAULT ACL", "x", "app"), less(|r| r.acts_as.clear())),
+            (LeftOutRule::ProviderSchema, entry("SCHEMA", "auth", "app"), supabase.clone()),
+            (LeftOutRule::ProviderSchema, within("auth", entry("TABLE", "users", "app")), supabase),
+            (
+                LeftOutRule::ProviderPublication,
+                entry("PUBLICATION", "p", "app"),
+                less(|r| {
+                    r.provided_publications.insert("p".to_owned());
+                }),
+            ),
+        ];
+        for (rule, entry, rights) in cases {
+            assert_eq!(left_out(&entry, &rights), Some(rule), "{entry:?}");
+            assert_eq!(left_out(&entry, &none), None, "{entry:?}");
+        }
+        let of_provider = entry("EVENT TRIGGER", "pgrst_ddl_watch", "supabase_admin");
+        assert_eq!(left_out(&of_provider, &none), Some(LeftOutRule::ProviderEventTrigger));
+    }
+
+    #[test]
+    fn a_public_schema_of_an_owner_out_of_reach_stays_the_targets() {
+        let of_superuser = entry("SCHEMA", "public", "postgres");
+        assert_eq!(left_out(&of_superuser, &rights()), Some(LeftOutRule::PublicSchemaOwner));
+    }
+
+    #[test]
+    fn owners_out_of_reach_are_named_once() {
+        let entries = [
+            entry("TABLE", "a", "postgres"),
+            entry("TABLE", "b", "postgres"),
+            entry("TABLE", "c", "app"),
+            attached(entry("TABLE", "c", "other")),
+            entry("DEFAULT ACL", "x", "third"),
+            entry("EXTENSION", "hstore", ""),
+        ];
+        assert_eq!(rights().owners_out_of_reach(&entries), ["postgres"]);
+    }
+
+    #[test]
+    fn what_was_left_out_explains_its_own_absence_and_no_other() {
+        let trigger = LeftOut::of(LeftOutRule::EventTrigger, &entry("EVENT TRIGGER", "Watch", "app"));
+        assert!(trigger.explains("event trigger \"Watch\"") && !trigger.explains("event trigger other"));
+        let schema = LeftOut::of(LeftOutRule::ProviderSchema, &entry("SCHEMA", "auth", "app"));
+        assert!(schema.explains("schema auth") && schema.explains("policy own on auth.users"));
+        assert!(!schema.explains("table public.auth") && !schema.explains("schema authors"));
+        let comment = LeftOut::of(LeftOutRule::ExtensionComment, &attached(entry("EXTENSION", "hstore", "")));
+        assert!(!comment.explains("extension hstore"));
+    }
+
+    #[test]
+    fn every_rule_has_its_own_name_and_says_why_and_what_to_do() {
+        for rule in LeftOutRule::ALL {
+            assert_eq!(LeftOutRule::of_name(rule.name()), Some(rule));
+            assert_eq!(serde_json::to_value(rule).expect("plain data"), rule.name());
+            assert!(!rule.reason().is_empty() && !rule.advice().is_empty());
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The table of contents of a `pg_dump` archive, as `pg_restore --list` prints it.
+
+use keepsake_domain::SchemaEntry;
+
+/// Kinds of entries. A longer one comes before a shorter one that begins it.
+/// Source: `description` of archive entries in PostgreSQL 18's `pg_dump.c`, read 2026-11-21.
+const KINDS: [&str; 45] = [
+    "ACCESS METHOD",
+    "AGGREGATE",
+    "CAST",
+    "CHECK CONSTRAINT",
+    "COLLATION",
+    "CONSTRAINT",
+    "CONVERSION",
+    "DEFAULT ACL",
+    "DEFAULT",
+    "DOMAIN",
+    "EVENT TRIGGER",
+    "EXTENSION",
+    "FK CONSTRAINT",
+    "FOREIGN DATA WRAPPER",
+    "FOREIGN TABLE",
+    "FUNCTION",
+    "INDEX ATTACH",
+    "INDEX",
+    "MATERIALIZED VIEW DATA",
+    "MATERIALIZED VIEW",
+    "OPERATOR CLASS",
+    "OPERATOR FAMILY",
+    "OPERATOR",
+    "POLICY",
+    "PROCEDURAL LANGUAGE",
+    "PROCEDURE",
+    "PUBLICATION TABLES IN SCHEMA",
+    "PUBLICATION TABLE",
+    "PUBLICATION",
+    "ROW SECURITY",
+    "RULE",
+    "SCHEMA",
+    "SEQUENCE OWNED BY",
+    "SEQUENCE SET",
+    "SEQUENCE",
+    "SERVER",
+    "SHELL TYPE",
+    "STATISTICS",
+    "TABLE ATTACH",
+    "TABLE DATA",
+    "TABLE",
+    "TEXT SEARCH",
+    "TRIGGER",
+    "TYPE",
+    "VIEW",
+];
+
+/// What hangs on another object, whose kind then stands before its name.
+const ATTACHED: [&str; 3] = ["ACL", "COMMENT", "SECURITY LABEL"];
+
+/// Reads `5; 2615 16386 SCHEMA - sales owner`. `roles` are the names of roles that the target knows: the list does not
+/// say where a name ends and the owner begins. A line of another shape is an entry that no rule knows.
+pub(super) fn parse(line: &str, roles: &[String]) -> SchemaEntry {
+    let what = line.splitn(4, ' ').nth(3).unwrap_or_default();
+    let (rest, owner) = without_owner(what, roles);
+    let attached = ATTACHED.iter().find_map(|kind| rest.strip_prefix(kind)?.strip_prefix(' '));
+    let parsed = match attached {
+        None => known_kind(rest).and_then(|(kind, rest)| Some((kind, rest.split_once(' ')?))),
+        // `ACL - SCHEMA sales`, `COMMENT public TABLE guests`
+        Some(rest) => rest.split_once(' ').and_then(|(schema, rest)| {
+            let (kind, name) = known_kind(rest)?;
+            Some((kind, (schema, name)))
+        }),
+    };
+    let Some((kind, (schema, name))) = parsed else { return SchemaEntry::default() };
+    SchemaEntry {
+        kind: kind.to_owned(),
+        is_attached: attached.is_some(),
+        schema: (schema != "-").then(|| schema.to_owned()),
+        name: name.trim_end().to_owned(),
+        owner,
+    }
+}
+
+fn known_kind(text: &str) -> Option<(&'static str, &str)> {
+    KINDS.iter().find_map(|kind| Some((*kind, text.strip_prefix(kind)?.strip_prefix(' ')?)))
+}
+
+/// An entry without owner ends in a space.
+fn without_owner<'a>(what: &'a str, roles: &[String]) -> (&'a str, Option<String>) {
+    let ends =
+        roles.iter().filter_map(|role| Some((what.strip_suffix(role.as_str())?.strip_suffix(' ')?, role)));
+    match ends.max_by_key(|(_, role)| role.len()) {
+        Some((rest, role)) => (rest, Some(role.clone())),
+        None => (what, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> (String, bool, String, String, String) {
+        let roles = ["owner".to_owned(), "the owner".to_owned()];
+        let entry = parse(line, &roles);
+        let text = |part: Option<String>| part.unwrap_or_else(|| "-".to_owned());
+        (entry.kind, entry.is_attached, text(entry.schema), entry.name, text(entry.owner))
+    }
+
+    #[test]
+    fn entries_of_every_shape_are_read() {
+        for (line, kind, is_attached, schema, name, owner) in [
+            ("5; 2615 16386 SCHEMA - sales owner", "SCHEMA", false, "-", "sales", "owner"),
+            ("2; 3079 16385 EXTENSION - hstore ", "EXTENSION", false, "-", "hstore", "-"),
+            ("3; 0 0 COMMENT - EXTENSION hstore ", "EXTENSION", true, "-", "hstore", "-"),
+            ("6; 0 0 ACL - SCHEMA public owner", "SCHEMA", true, "-", "public", "owner"),
+            (
+                "7; 1259 16390 TABLE public my guests the owner",
+                "TABLE",
+                false,
+                "public",
+                "my guests",
+                "the owner",
+            ),
+            ("8; 3466 16600 EVENT TRIGGER - watch nobody", "EVENT TRIGGER", false, "-", "watch nobody", "-"),
+            ("9; 0 0 COMMENT - EVENT TRIGGER watch owner", "EVENT TRIGGER", true, "-", "watch", "owner"),
+            (
+                "1; 826 16602 DEFAULT ACL public DEFAULT PRIVILEGES FOR TABLES owner",
+                "DEFAULT ACL",
+                false,
+                "public",
+                "DEFAULT PRIVILEGES FOR TABLES",
+                "owner",
+            ),
+            (
+                "4; 6106 1 PUBLICATION TABLE public p guests owner",
+                "PUBLICATION TABLE",
+                false,
+                "public",
+                "p guests",
+                "owner",
+            ),
+            ("nonsense", "", false, "-", "", "-"),
+            ("5; 1 2 MOON - full owner", "", false, "-", "", "-"),
+        ] {
+            let want = (kind.to_owned(), is_attached, schema.to_owned(), name.to_owned(), owner.to_owned());
+            assert_eq!(parsed(line), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn no_kind_hides_behind_one_that_begins_it() {
+        for (index, kind) in KINDS.iter().enumerate() {
+            let hidden = KINDS[index + 1..].iter().find(|later| later.starts_with(&format!("{kind} ")));
+            assert_eq!(hidden, None, "{kind} stands before it");
+        }
+    }
+}
