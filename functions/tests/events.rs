@@ -3,7 +3,7 @@
 
 use keepsake_functions::handlers::{
     AlertInput, BeginInput, CopyInput, DropInput, EncryptUploadInput, FailureInput, HoldInput, RecordInput,
-    RestoreInput, RunInput,
+    RestoreInput, RunInput, VerifyInput,
 };
 use serde::de::DeserializeOwned;
 use std::path::Path;
@@ -23,12 +23,13 @@ fn every_example_event_is_what_its_handler_takes() {
     parse::<EncryptUploadInput>("encrypt-upload");
     parse::<CopyInput>("replicate");
     parse::<RestoreInput>("restore");
+    parse::<VerifyInput>("verify-restore");
     parse::<DropInput>("drop-instance");
     parse::<RecordInput>("record");
     parse::<AlertInput>("alert");
     parse::<FailureInput>("record-failure");
     parse::<FailureInput>("record-failure.from-rule");
-    for name in ["dump", "release-snapshot", "seal", "provision-instance", "verify-restore"] {
+    for name in ["dump", "release-snapshot", "seal", "provision-instance"] {
         parse::<RunInput>(name);
     }
 }

@@ -169,10 +169,14 @@ pub struct PreviousManifest {
 impl Manifest {
     /// Every object but keys and manifest, in the order in which they are checked.
     pub fn objects(&self) -> impl Iterator<Item = &StoredObject> {
+        self.objects_without_rows().chain(self.parts.iter().map(|part| &part.object))
+    }
+
+    /// Schema, globals, README and large objects.
+    pub fn objects_without_rows(&self) -> impl Iterator<Item = &StoredObject> {
         [&self.schema, &self.globals, &self.readme]
             .into_iter()
             .chain(self.blobs.iter().map(|blobs| &blobs.object))
-            .chain(self.parts.iter().map(|part| &part.object))
     }
 
     /// Rows over all tables.

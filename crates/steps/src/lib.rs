@@ -3,11 +3,13 @@
 pub mod ports;
 
 mod begin_backup;
+mod copy_object;
 mod dump;
 mod error;
 mod hold_snapshot;
 mod list_backups;
 mod open_backup;
+mod read_back;
 mod rechunk;
 mod record_outcome;
 mod replicate_backup;
@@ -31,11 +33,12 @@ pub use error::StepError;
 pub use hold_snapshot::{GRACE, Holder, Lane, hold_snapshot, release_snapshot, renew_lease};
 pub use list_backups::{StandingBackup, find_backup, find_layout, manifest_keys, read_backup};
 pub use open_backup::{newest_keys, open_backup, open_backup_with_recovery_key};
+pub use read_back::{Comparison, read_back};
 pub use record_outcome::{
     CleanUp, completion_notice, failure_notice, record_completion, record_failure, release_unopened,
     send_alert,
 };
-pub use replicate_backup::{Replication, VerifiedCopy, copy_backup, replicate_backup};
+pub use replicate_backup::{Replication, VerifiedCopy, copy_backup};
 pub use restore_backup::{
     PartLoaded, Restore, finish_target, parts_of, prepare_target, restore_globals, restore_parts,
 };
@@ -48,5 +51,5 @@ pub use test_instance::{
 };
 pub use upload_parts::{PartSeen, upload_parts};
 pub use verify_archive::{Damage, Depth, verify_archive, verify_link};
-pub use verify_restore::{RestoreFacts, certify, read_back, store_certificate};
+pub use verify_restore::{RestoreFacts, certify, store_certificate};
 pub use work::{DumpPlan, TakenSnapshot, Work};

@@ -15,7 +15,7 @@ use keepsake_domain::{FailureClass, FencingToken};
 use serde::{Deserialize, Serialize};
 
 /// Requests in flight to the store; S3 answers a HEAD in about 20 ms, so 100,000 objects take two minutes.
-const CHECKS_IN_FLIGHT: usize = 16;
+pub(crate) const CHECKS_IN_FLIGHT: usize = 16;
 
 /// A manifest of 100,000 parts has about 50 MB.
 pub(crate) const MANIFEST_LIMIT_BYTES: u64 = 128 << 20;

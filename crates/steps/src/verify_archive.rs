@@ -2,9 +2,9 @@
 //! counted again.
 
 use crate::StepError;
+use crate::copy_object::read_and_check;
 use crate::list_backups::{StandingBackup, read_backup};
 use crate::ports::{Chunk, ChunkReceiver, Repository};
-use crate::replicate_backup::read_and_check;
 use crate::seal_backup::check_objects;
 use crate::streams::download_opened;
 use futures::stream::{self, StreamExt};

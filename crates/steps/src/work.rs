@@ -5,7 +5,9 @@
 
 use crate::StepError;
 use crate::ports::{FailureRecord, ObjectInfo, Repository, RepositoryError};
+use crate::seal_backup::CHECKS_IN_FLIGHT;
 use bytes::Bytes;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use keepsake_archive::{Blobs, Part, Recipient, SealKey, StoredObject};
 use keepsake_domain::{
     BackupId, Batch, FailureClass, Lsn, PartPlan, SequenceValue, Timestamp, TransactionSnapshot,
@@ -13,6 +15,7 @@ use keepsake_domain::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// A plan of 100,000 parts has about 40 MB of JSON; beyond this a worker's memory would be at risk.
 const LIMIT_BYTES: u64 = 64 << 20;
@@ -137,6 +140,59 @@ impl Work {
         self.read(&self.receipt_key(number)).await
     }
 
+    /// Key of the JSON array of batches by which one test restore is compared, which its Distributed Map reads.
+    #[must_use]
+    pub fn comparison_key(&self, test_id: Uuid) -> String {
+        format!("{}comparisons/{test_id}.json", self.root)
+    }
+
+    /// Writes the batches of a comparison once; the first ones stand. Returns those that stand.
+    pub(crate) async fn put_comparison(
+        &self,
+        test_id: Uuid,
+        batches: Vec<Batch>,
+    ) -> Result<Vec<Batch>, StepError> {
+        match self.put_once(&self.comparison_key(test_id), &batches).await? {
+            Some(_) => Ok(batches),
+            None => Ok(self.comparison(test_id).await?.unwrap_or(batches)),
+        }
+    }
+
+    /// The batches of a comparison, if it was prepared.
+    ///
+    /// # Errors
+    /// When the store does not answer or the object is damaged.
+    pub async fn comparison(&self, test_id: Uuid) -> Result<Option<Vec<Batch>>, StepError> {
+        self.read(&self.comparison_key(test_id)).await
+    }
+
+    /// Leaves word of what a batch came to, for the step that ends them all. The first word of a batch stands.
+    pub(crate) async fn put_word<T: Serialize>(
+        &self,
+        folder: &str,
+        batch: u32,
+        word: &T,
+    ) -> Result<(), StepError> {
+        self.put_once(&format!("{}{folder}/{batch:06}.json", self.root), word).await.map(|_| ())
+    }
+
+    /// The words of all batches that left one, by the batch's number.
+    pub(crate) async fn words<T: DeserializeOwned>(
+        &self,
+        folder: &str,
+    ) -> Result<BTreeMap<u32, T>, StepError> {
+        let prefix = format!("{}{folder}/", self.root);
+        let keys: Vec<String> =
+            self.store.list(&prefix).await?.into_iter().map(|object| object.key).collect();
+        let words = stream::iter(keys)
+            .map(|key| async move {
+                let number = batch_of(&key);
+                Ok::<_, StepError>(number.zip(self.read::<T>(&key).await?))
+            })
+            .buffer_unordered(CHECKS_IN_FLIGHT);
+        Ok(words.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
+    }
+
     /// Notes how long one phase of a test restore took; parts of a phase are told apart by `piece`. The first stands.
     ///
     /// # Errors
@@ -234,4 +290,9 @@ impl Work {
             .map(Some)
             .map_err(|cause| StepError::Work { key: key.to_owned(), cause })
     }
+}
+
+/// The number in a key that ends like `000042.json`.
+fn batch_of(key: &str) -> Option<u32> {
+    key.rsplit('/').next()?.strip_suffix(".json")?.parse().ok()
 }

@@ -26,7 +26,8 @@ WORLD = contextvars.ContextVar("world")
 RUN = {"execution_id": "run", "policy": "nightly", "relay_seconds": 60, "test_restore": True, "notify_success": True,
        "backup_id": "backup", "copies": [{"repository": "s3://one"}, {"repository": "s3://two"}]}
 # What any function may answer; a state takes from it what it needs.
-ANSWER = {"bucket": "work", "key": "items.json", "status": "available", "verdict": "passed", "released": False}
+ANSWER = {"bucket": "work", "key": "items.json", "status": "available", "verdict": "passed", "released": False,
+          "test": {"test_id": "test", "started_at": "2026-11-21T01:00:00Z"}}
 
 # Errors that pass: one try fails, before or after it did its work. The run must end as if nothing had been.
 PASSING = [("Keepsake.Transient", False), ("Keepsake.Transient", True), ("Lambda.Unknown", True)]
@@ -38,8 +39,8 @@ MAP_FAILED = "States.ExceedToleratedFailureThreshold"
 
 # Answers that lead where no error does, by state.
 ROADS = {
-    "differs": {"VerifyRestore": {"verdict": "failed"}},
-    "no verdict": {"VerifyRestore": {"verdict": "inconclusive"}},
+    "differs": {"VerifyFinish": {"verdict": "failed"}},
+    "no verdict": {"VerifyFinish": {"verdict": "inconclusive"}},
     "never available": {"ProvisionInstance": {"status": "preparing"}},
     "available after a while": {"ProvisionInstance": [{"status": "preparing"}, {"status": "available"}]},
     "gone after a while": {"DropInstance": [{"status": "deleting"}, {"status": "gone"}]},

@@ -8,8 +8,10 @@ mod check;
 mod clock;
 mod machine;
 mod ports;
+mod replicate;
 mod sample;
 mod test_restore;
+mod verify;
 
 pub use clock::TokioClock;
 pub use machine::Failed;

@@ -1,6 +1,7 @@
 //! Telling people, and recording what failed.
 
 use super::failed_batch::told_by_batches;
+use super::lacking;
 use crate::telemetry::{Metric, emit};
 use crate::{App, FunctionError};
 use keepsake_domain::{FailureClass, NoticeKind, Timestamp};
@@ -109,10 +110,6 @@ pub async fn alert(app: Arc<App>, input: AlertInput) -> Result<AlertOutput, Func
         }
     };
     Ok(AlertOutput { sent })
-}
-
-fn lacking(what: &str) -> FunctionError {
-    FunctionError::Event(serde::de::Error::custom(format!("{what} is missing")))
 }
 
 /// The run's row, where the catalog answers: a failure is told also when the catalog is what failed.

@@ -4,11 +4,10 @@ use super::failed_batch::leave_word;
 use crate::telemetry::{Metric, emit};
 use crate::{App, FunctionError};
 use keepsake_domain::{Batch, PartPlan};
-use keepsake_steps::ports::PolicyCopy;
 use keepsake_steps::{
-    BeginCatalog, BeginRequest, Holder, KeyDrawing, Lane, Preparation, Replication, Run, SealedBackup,
-    Sealing, VerifiedCopy, dump, hold_snapshot, open_run, prepare_run, read_policy, record_completion,
-    release_snapshot, replicate_backup, seal_backup, upload_parts,
+    BeginCatalog, BeginRequest, Holder, KeyDrawing, Lane, Preparation, Run, SealedBackup, Sealing, dump,
+    hold_snapshot, open_run, prepare_run, read_policy, record_completion, release_snapshot, seal_backup,
+    upload_parts,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -220,33 +219,6 @@ pub async fn seal(app: Arc<App>, input: RunInput) -> Result<SealedBackup, Functi
         ],
     );
     Ok(sealed)
-}
-
-/// `{"run": {…}, "copy": {"location_id": …, "repository": "s3://…", "region": …}}`.
-#[derive(Debug, Deserialize)]
-pub struct CopyInput {
-    /// The run.
-    pub run: Run,
-    /// One of the run's copies.
-    pub copy: PolicyCopy,
-}
-
-/// Copies the backup to one other place and verifies it there.
-///
-/// # Errors
-/// [`FunctionError`].
-pub async fn replicate(app: Arc<App>, input: CopyInput) -> Result<VerifiedCopy, FunctionError> {
-    let catalog = app.catalog().await?;
-    app.renew_lease(&input.run).await?;
-    let (from, backup) = app.backup(&input.run).await?;
-    let to = app.repository(&input.copy.repository).await?;
-    let replication = Replication {
-        from: from.as_ref(),
-        to: to.as_ref(),
-        copies: catalog.as_ref(),
-        clock: app.clock.as_ref(),
-    };
-    Ok(replicate_backup(&replication, &input.run, &input.copy, &backup).await?)
 }
 
 /// `{"run": {…}, "sealed": {…}}`.

@@ -3,15 +3,37 @@
 mod alert;
 mod backup;
 mod failed_batch;
+mod replicate;
 mod test_restore;
+mod verify;
 
 pub use alert::{AlertInput, AlertOutput, FailureInput, RecordFailureOutput, alert, record_failure};
 pub use backup::{
-    BeginInput, CopyInput, DumpOutput, EncryptUploadInput, EncryptUploadOutput, HoldInput, RecordInput,
-    RecordOutput, Released, RunInput, begin, dump_database, encrypt_upload, hold, record, release, replicate,
-    seal,
+    BeginInput, DumpOutput, EncryptUploadInput, EncryptUploadOutput, HoldInput, RecordInput, RecordOutput,
+    Released, RunInput, begin, dump_database, encrypt_upload, hold, record, release, seal,
 };
+pub use replicate::{CopyInput, CopyOutput, replicate};
 pub use test_restore::{
-    DropInput, InstanceOutput, RestoreInput, RestoreOutput, RestorePhase, VerifyOutput, drop_instance,
-    provision, restore, verify,
+    DropInput, InstanceOutput, ProvisionOutput, RestoreInput, RestoreOutput, TestReference, drop_instance,
+    provision, restore,
 };
+pub use verify::{VerifyInput, VerifyOutput, verify};
+
+use serde::{Deserialize, Serialize};
+
+/// Work that is longer than a function may run is done in three phases: before the batches, each batch, after all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// What every batch needs.
+    Prepare,
+    /// The rows of one batch.
+    Rows,
+    /// What needs every batch.
+    Finish,
+}
+
+/// Says that an event lacks what its phase needs.
+fn lacking(what: &str) -> crate::FunctionError {
+    crate::FunctionError::Event(serde::de::Error::custom(format!("{what} is missing")))
+}

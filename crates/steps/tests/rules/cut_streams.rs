@@ -69,7 +69,7 @@ async fn a_pg_dump_that_failed_or_ended_early_never_becomes_a_schema() {
 async fn a_copy_that_fails_is_recorded_as_failed_and_does_not_look_complete() {
     let scenario = Scenario::new(Setting { copy: Faults::new().refuse_from(3), ..Setting::default() });
     let failed = scenario.run("run-1").await.unwrap_err();
-    assert_eq!(failed.state, "Replicate");
+    assert_eq!(failed.state, "ReplicatePrepare");
     assert_eq!(scenario.check().await, ALL_IS_WELL);
     assert_eq!(manifests(scenario.copy.as_ref()).await, Vec::<String>::new());
     assert_eq!(manifests(scenario.primary.as_ref()).await.len(), 1);

@@ -5,10 +5,10 @@ use super::{Ports, Scenario};
 use keepsake_domain::{Batch, FailureClass, Notice};
 use keepsake_steps::ports::Secrets;
 use keepsake_steps::{
-    BeginCatalog, BeginRequest, CleanUp, Dumper, Holder, KeyDrawing, Lane, Preparation, Replication, Run,
-    SealedBackup, Sealing, StepError, Work, completion_notice, dump, failure_notice, find_backup,
-    hold_snapshot, open_run, prepare_run, read_policy, record_completion, record_failure, release_snapshot,
-    release_unopened, renew_lease, replicate_backup, seal_backup, send_alert, upload_parts,
+    BeginCatalog, BeginRequest, CleanUp, Dumper, Holder, KeyDrawing, Lane, Preparation, Run, SealedBackup,
+    Sealing, StepError, Work, completion_notice, dump, failure_notice, hold_snapshot, open_run, prepare_run,
+    read_policy, record_completion, record_failure, release_snapshot, release_unopened, renew_lease,
+    seal_backup, send_alert, upload_parts,
 };
 use std::sync::Arc;
 
@@ -147,7 +147,10 @@ impl Scenario {
     }
 
     /// What a Distributed Map reads before its first child.
-    pub(super) async fn batches(self: &Arc<Self>, run: &Run) -> Result<Vec<Batch>, Failed> {
+    ///
+    /// # Errors
+    /// When the work bucket does not answer.
+    pub async fn batches(self: &Arc<Self>, run: &Run) -> Result<Vec<Batch>, Failed> {
         self.task("ReadBatches", |it| {
             let run = run.clone();
             async move { Ok(it.work_of(&run).batches().await?.unwrap_or_default()) }
@@ -196,28 +199,6 @@ impl Scenario {
         let (leases, executions) = (&self.ports.leases, &self.ports.executions);
         let sealing = Sealing { repository, work: &work, leases, executions, clock: self.clock.as_ref() };
         seal_backup(&sealing, run).await
-    }
-
-    /// State `ReplicateCopies`.
-    ///
-    /// # Errors
-    /// As the step.
-    pub async fn replicate(self: &Arc<Self>, run: &Run) -> Result<(), Failed> {
-        for copy in &run.copies {
-            self.task("Replicate", |it| {
-                let (run, copy) = (run.clone(), copy.clone());
-                async move {
-                    it.renew(&run).await?;
-                    let (from, to) = (it.faulty_primary.as_ref(), it.faulty_copy.as_ref());
-                    let backup = find_backup(from, Some(run.backup_id)).await?;
-                    let (copies, clock) = (&it.ports.copies, it.clock.as_ref());
-                    let replication = Replication { from, to, copies, clock };
-                    replicate_backup(&replication, &run, &copy, &backup).await
-                }
-            })
-            .await?;
-        }
-        Ok(())
     }
 
     async fn record_and_tell(self: &Arc<Self>, run: &Run, sealed: &SealedBackup) -> Result<(), Failed> {

@@ -4,11 +4,10 @@ use super::Scenario;
 use super::machine::Failed;
 use crate::Faulty;
 use keepsake_domain::{Batch, FailureClass, InstanceName, Verdict};
-use keepsake_steps::ports::{Clock, Secrets, Target, TestOutcome, Tests};
+use keepsake_steps::ports::{Clock, RunningTest, Secrets, Target, TestOutcome, Tests};
 use keepsake_steps::{
-    InstanceProgress, Restore, RestoreFacts, Run, StepError, available_instance, certify, drop_instance,
-    find_backup, finish_target, open_backup, parts_of, prepare_target, provision_instance, read_back,
-    restore_parts, store_certificate,
+    InstanceProgress, Restore, Run, StepError, available_instance, drop_instance, find_backup, finish_target,
+    open_backup, parts_of, prepare_target, provision_instance, restore_parts,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,16 +28,16 @@ impl Scenario {
     }
 
     async fn prove(self: &Arc<Self>, run: &Run) -> Result<(), Failed> {
-        self.provision(run).await?;
+        let test = self.provision(run).await?;
         self.phase("RestorePrepare", run, |restore| async move { prepare_target(&restore).await }).await?;
         for batch in self.batches(run).await? {
             self.restore_batch(run, batch).await?;
         }
         self.phase("RestoreFinish", run, |restore| async move { finish_target(&restore).await }).await?;
-        match self.verify(run).await? {
+        match self.verify(run, &test).await? {
             Verdict::Passed => Ok(()),
-            Verdict::Failed => Err(Failed::new("VerifyRestore", FailureClass::Integrity, "it differs")),
-            Verdict::Inconclusive => Err(Failed::new("VerifyRestore", FailureClass::Permanent, "no verdict")),
+            Verdict::Failed => Err(Failed::new("VerifyFinish", FailureClass::Integrity, "it differs")),
+            Verdict::Inconclusive => Err(Failed::new("VerifyFinish", FailureClass::Permanent, "no verdict")),
         }
     }
 
@@ -76,7 +75,10 @@ impl Scenario {
     }
 
     /// A restore of the run's backup into its instance.
-    async fn restore(&self, run: &Run) -> Result<Restore, StepError> {
+    ///
+    /// # Errors
+    /// When the backup does not stand, cannot be opened, or there is no instance.
+    pub async fn restore(&self, run: &Run) -> Result<Restore, StepError> {
         let repository = Arc::clone(&self.faulty_primary);
         let backup = find_backup(repository.as_ref(), Some(run.backup_id)).await?;
         let identity = open_backup(repository.as_ref(), &backup, &[&self.ports.key_holder]).await?;
@@ -85,61 +87,36 @@ impl Scenario {
     }
 
     /// The database in the run's instance, as the steps see it.
-    async fn instance_target(&self, run: &Run) -> Result<Faulty<dyn Target>, StepError> {
+    pub(super) async fn instance_target(&self, run: &Run) -> Result<Faulty<dyn Target>, StepError> {
         let (_, _, secret) = available_instance(&self.ports.instances, run.backup_id).await?;
         self.ports.secrets.connection(&secret).await?;
         Ok(self.ports.target(self.target(&InstanceName::for_backup(run.backup_id))))
     }
 
-    async fn provision(self: &Arc<Self>, run: &Run) -> Result<(), Failed> {
+    /// State `ProvisionInstance`, until the instance is available.
+    ///
+    /// # Errors
+    /// As the step.
+    pub async fn provision(self: &Arc<Self>, run: &Run) -> Result<RunningTest, Failed> {
         for _ in 0..LOOKS {
-            let progress = self.task("ProvisionInstance", |it| {
+            let looked = self.task("ProvisionInstance", |it| {
                 let run = run.clone();
                 async move {
                     let name = InstanceName::for_backup(run.backup_id);
                     it.renew(&run).await?;
-                    it.ports.tests.begin_test(run.backup_id, &name, it.clock.now()).await?;
+                    let test = it.ports.tests.begin_test(run.backup_id, &name, it.clock.now()).await?;
                     let backup = find_backup(it.faulty_primary.as_ref(), Some(run.backup_id)).await?;
-                    provision_instance(&it.ports.instances, &run, backup.manifest.raw_bytes()).await
+                    let raw_bytes = backup.manifest.raw_bytes();
+                    Ok((provision_instance(&it.ports.instances, &run, raw_bytes).await?, test))
                 }
             });
-            if progress.await? == InstanceProgress::Available {
-                return Ok(());
+            let (progress, test) = looked.await?;
+            if progress == InstanceProgress::Available {
+                return Ok(test);
             }
             tokio::time::sleep(BETWEEN_LOOKS).await;
         }
         Err(Failed::new("ProvisionInstance", FailureClass::Permanent, "never available"))
-    }
-
-    async fn verify(self: &Arc<Self>, run: &Run) -> Result<Verdict, Failed> {
-        self.task("VerifyRestore", |it| {
-            let run = run.clone();
-            async move {
-                let name = InstanceName::for_backup(run.backup_id);
-                let test = it.ports.tests.begin_test(run.backup_id, &name, it.clock.now()).await?;
-                let repository = it.faulty_primary.as_ref();
-                let backup = find_backup(repository, Some(run.backup_id)).await?;
-                let target = it.instance_target(&run).await?;
-                let restored = read_back(&target, run.jobs).await?;
-                let facts = RestoreFacts {
-                    repository: run.repository.clone(),
-                    target_version: target.facts(&run.backup_id.to_string()).await?.server.server_version,
-                    phase_milliseconds: it.work_of(&run).phase_milliseconds().await?,
-                };
-                let certificate = certify(&backup, &restored, facts, it.clock.as_ref());
-                store_certificate(repository, &backup, test.test_id, &certificate).await?;
-                let verdict = certificate.verdict;
-                let outcome = TestOutcome {
-                    verdict,
-                    errors: certificate.differences.clone(),
-                    completed_at: it.clock.now(),
-                    certificate: Some(certificate),
-                };
-                it.ports.tests.finish_test(test.test_id, &outcome).await?;
-                Ok(verdict)
-            }
-        })
-        .await
     }
 
     async fn drop_until_gone(self: &Arc<Self>, run: &Run, failed: Option<&Failed>) -> Result<(), Failed> {
