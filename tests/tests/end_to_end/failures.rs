@@ -1,6 +1,6 @@
 //! Runs that must fail: loudly, with the right class, and leaving nothing half-done.
 
-use crate::cloud::Cloud;
+use crate::cloud::{Cloud, Ended};
 use crate::source::TestSource;
 use serde_json::json;
 
@@ -53,6 +53,40 @@ async fn a_second_run_while_one_runs_is_refused_and_disturbs_nothing() {
     let (_, notice) = cloud.wait_for_notice(&second.arn);
     assert_eq!(notice["severity"], "warning");
     cloud.assert_nothing_left(&first.arn, &source.policy).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_denied_is_told_as_such_before_and_after_the_seal() {
+    let cloud = Cloud::take();
+    let made = cloud.aws(&["kms", "create-key"]).unwrap();
+    let key = made["KeyMetadata"]["Arn"].as_str().unwrap().to_owned();
+    let overrides = json!({"kms_key_id": key, "copies": []});
+    let source = TestSource::create(&cloud, SCHEMA, overrides).await;
+
+    cloud.aws(&["kms", "disable-key", "--key-id", &key]).unwrap();
+    let ended = cloud.wait(&cloud.start(&source.policy).unwrap());
+    assert_denied(&cloud, &ended, "denied to encrypt").await;
+    assert_eq!(source.backups(&cloud, &cloud.text("repository")), Vec::<String>::new());
+    cloud.assert_nothing_left(&ended.arn, &source.policy).await;
+
+    cloud.aws(&["kms", "enable-key", "--key-id", &key]).unwrap();
+    let arn = cloud.start(&source.policy).unwrap();
+    cloud.wait_for_state(&arn, "TestRestore");
+    cloud.aws(&["kms", "disable-key", "--key-id", &key]).unwrap();
+    let ended = cloud.wait(&arn);
+    assert_denied(&cloud, &ended, "denied to decrypt").await;
+    assert_eq!(source.backups(&cloud, &cloud.text("repository")).len(), 1, "the backup itself stands");
+    cloud.assert_nothing_left(&ended.arn, &source.policy).await;
+}
+
+async fn assert_denied(cloud: &Cloud, ended: &Ended, words: &str) {
+    assert_eq!((ended.status.as_str(), ended.error.as_str()), ("FAILED", "Keepsake.Permanent"), "{ended:?}");
+    for part in [words, "At risk: ", "Next: "] {
+        assert!(ended.cause.contains(part), "{part}: {ended:?}");
+    }
+    let (status, class, _) = cloud.status(&ended.arn).await;
+    assert_eq!((status.as_str(), class.as_deref()), ("failed", Some("Permanent")));
+    assert_eq!(cloud.wait_for_notice(&ended.arn).1["severity"], "critical");
 }
 
 #[tokio::test(flavor = "multi_thread")]
