@@ -46,8 +46,8 @@ pub use run::Run;
 pub use seal_backup::{SealedBackup, Sealing, seal_backup};
 pub use target_fit::{Misfit, misfits, refuse_misfits};
 pub use test_instance::{
-    InstanceProgress, available_instance, drop_instance, drop_instance_patiently, provision_instance,
-    storage_gib,
+    InstanceProgress, available_instance, drop_instance, drop_instance_patiently, drop_late_instance,
+    provision_instance, storage_gib,
 };
 pub use upload_parts::{PartSeen, upload_parts};
 pub use verify_archive::{Damage, Depth, verify_archive, verify_link};

@@ -59,8 +59,8 @@ pub struct CleanUp<'a> {
     pub leases: &'a dyn Leases,
     /// Throwaway instances.
     pub instances: &'a dyn Instances,
-    /// Where unfinished uploads may lie.
-    pub repository: &'a dyn Repository,
+    /// Where unfinished uploads may lie: the archive's repository and its copies.
+    pub repositories: &'a [&'a dyn Repository],
     /// Time.
     pub clock: &'a dyn Clock,
 }
@@ -88,7 +88,7 @@ pub async fn record_failure(
     let released = clean_up.holds.release_all(execution.id).await.map_err(StepError::from);
     let dropped =
         drop_instance_patiently(clean_up.instances, execution.backup_id, clean_up.clock, DROP_PATIENCE).await;
-    let swept = sweep(clean_up.repository, &execution).await;
+    let swept = sweep(clean_up.repositories, &execution).await;
     let failed = clean_up.executions.fail(execution.id, failure).await;
     let given_back = give_back().await;
     released?;
@@ -100,12 +100,19 @@ pub async fn record_failure(
 }
 
 /// Ends this backup's unfinished uploads, and no other run's: a store cannot tell one that is still under way.
-async fn sweep(repository: &dyn Repository, execution: &Execution) -> Result<u32, StepError> {
-    let Some(lineage) = execution.lineage.clone() else { return Ok(0) };
-    match ArchiveLayout::new(&execution.source, lineage, execution.backup_id) {
-        Ok(layout) => Ok(repository.sweep_unfinished(&layout.root()).await?),
-        Err(_) => Ok(0),
+///
+/// # Errors
+/// The first repository's that did not answer, after all others were tried.
+async fn sweep(repositories: &[&dyn Repository], execution: &Execution) -> Result<(), StepError> {
+    let Some(lineage) = execution.lineage.clone() else { return Ok(()) };
+    let Ok(layout) = ArchiveLayout::new(&execution.source, lineage, execution.backup_id) else {
+        return Ok(());
+    };
+    let mut swept = Ok(());
+    for repository in repositories {
+        swept = swept.and(repository.sweep_unfinished(&layout.root()).await.map(|_| ()));
     }
+    Ok(swept?)
 }
 
 /// How long a lease is taken only to give it back: where that dies in between, the policy is blocked no longer.
@@ -154,7 +161,8 @@ pub fn completion_notice(run: &Run, sealed: &SealedBackup) -> Notice {
     }
 }
 
-/// The notice of a run that failed. `execution` is `None` when it failed before its row was opened.
+/// The notice of a run that failed. `execution` is `None` when it failed before its row was opened. A run whose backup was
+/// complete before is told too: people look into an execution that ended badly, and must know that they need not fear.
 #[must_use]
 pub fn failure_notice(
     policy: &str,
@@ -163,7 +171,10 @@ pub fn failure_notice(
     failure: &FailureRecord,
 ) -> Notice {
     let sealed = execution.is_some_and(|execution| execution.is_sealed);
-    let at_risk = if sealed {
+    let completed = execution.is_some_and(|execution| execution.status == "completed");
+    let at_risk = if completed {
+        "nothing: the backup of this run is complete with its copies and proofs. Only what came after it failed"
+    } else if sealed {
         "the backup of this run stands in its repository, but not all of its copies and proofs do"
     } else {
         "this run made no recovery point: changes since the last one are not protected. Older backups stand"

@@ -141,3 +141,22 @@ pub async fn drop_instance_patiently(
     }
     last
 }
+
+/// The longest that a function which asks for an instance may go on after its execution was stopped: as its timeout in
+/// `infra/template.yaml`.
+const LATE_CREATION: Duration = Duration::from_secs(60);
+
+/// Drops what was created behind the first drop: stopping an execution does not stop the function that it had called,
+/// and this one may be about to create the instance. A second call is success.
+///
+/// # Errors
+/// As [`drop_instance_patiently`].
+pub async fn drop_late_instance(
+    instances: &dyn Instances,
+    backup_id: BackupId,
+    clock: &dyn Clock,
+    patience: Duration,
+) -> Result<InstanceProgress, StepError> {
+    clock.sleep(LATE_CREATION).await;
+    drop_instance_patiently(instances, backup_id, clock, patience).await
+}

@@ -18,6 +18,7 @@ struct Held {
 pub struct MemoryInstances {
     held: Mutex<HashMap<InstanceName, Held>>,
     broken: Option<String>,
+    is_never_ready: bool,
 }
 
 /// Reference of the secret of every instance here.
@@ -36,6 +37,12 @@ impl MemoryInstances {
     #[must_use]
     pub fn broken(reason: &str) -> Self {
         Self { broken: Some(reason.to_owned()), ..Self::default() }
+    }
+
+    /// Instances stay in preparation for ever.
+    #[must_use]
+    pub fn never_ready() -> Self {
+        Self { is_never_ready: true, ..Self::default() }
     }
 
     /// Someone else's instance that happens to carry a name of ours.
@@ -58,7 +65,7 @@ impl MemoryInstances {
         match &self.broken {
             _ if held.is_deleting => InstanceStatus::Deleting,
             Some(reason) => InstanceStatus::Broken(reason.clone()),
-            None if held.looks < LOOKS_UNTIL_READY => InstanceStatus::Preparing,
+            None if self.is_never_ready || held.looks < LOOKS_UNTIL_READY => InstanceStatus::Preparing,
             None => InstanceStatus::Available {
                 host: format!("{name}.memory"),
                 port: 5432,

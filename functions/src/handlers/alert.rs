@@ -5,14 +5,18 @@ use super::lacking;
 use crate::telemetry::{Metric, emit};
 use crate::{App, FunctionError};
 use keepsake_domain::{FailureClass, NoticeKind, Timestamp};
-use keepsake_steps::ports::{Execution, Executions, FailureRecord};
+use keepsake_steps::ports::{Execution, Executions, FailureRecord, Policies, Repository};
 use keepsake_steps::{
-    CleanUp, Run, SealedBackup, completion_notice, failure_notice, record_failure as clean_up_failure,
-    release_unopened, send_alert,
+    CleanUp, Run, SealedBackup, completion_notice, drop_late_instance, failure_notice,
+    record_failure as clean_up_failure, release_unopened, send_alert,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// For an instance that was created late and is still in creation; with what went before within the function's 15 minutes.
+const LATE_PATIENCE: Duration = Duration::from_secs(180);
 
 /// A failure as a state machine hands it over: `{"error": "Keepsake.Transient", "cause": "…", "state": "Dump"}`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -185,6 +189,11 @@ impl StatusChange {
         self.input_text("/run/policy").or_else(|| self.input_text("/policy")).unwrap_or_default()
     }
 
+    /// Whether it ended from outside, so that a function may go on behind it.
+    fn was_stopped(&self) -> bool {
+        self.status != "FAILED"
+    }
+
     fn input_text(&self, pointer: &str) -> Option<String> {
         let input: Value = serde_json::from_str(self.input.as_deref()?).ok()?;
         input.pointer(pointer)?.as_str().map(str::to_owned)
@@ -225,10 +234,11 @@ pub async fn record_failure(
             let (execution_id, policy) = (detail.execution_id(), detail.policy());
             let failure = explain(&app, &execution_id, &detail.failure()).await;
             let ended = end_run(&app, &execution_id, &policy, &failure).await;
-            let execution = ended.as_ref().ok().and_then(Option::as_ref);
-            if execution.is_none_or(|execution| execution.status != "completed") {
-                let execution = find(&app, &execution_id).await;
-                publish(&app, &failure_notice(&policy, &execution_id, execution.as_ref(), &failure)).await?;
+            let execution = find(&app, &execution_id).await;
+            publish(&app, &failure_notice(&policy, &execution_id, execution.as_ref(), &failure)).await?;
+            if let Some(execution) = execution.filter(|_| detail.was_stopped()) {
+                let clock = app.clock.as_ref();
+                drop_late_instance(&app.instances(), execution.backup_id, clock, LATE_PATIENCE).await?;
             }
             Ok(RecordFailureOutput { recorded: ended?.is_some(), failure: failure.into() })
         }
@@ -257,18 +267,37 @@ async fn end_run(
     };
     let repository = app.repository(&opened.backup_location).await?;
     let instances = app.instances();
+    let copies = copies_of(app, catalog.as_ref(), &opened.policy).await;
+    let repositories: Vec<&dyn Repository> =
+        std::iter::once(&repository).chain(&copies).map(std::convert::AsRef::as_ref).collect();
     let clean_up = CleanUp {
         executions: catalog.as_ref(),
         holds: catalog.as_ref(),
         leases: catalog.as_ref(),
         instances: &instances,
-        repository: repository.as_ref(),
+        repositories: &repositories,
         clock: app.clock.as_ref(),
     };
     let execution = clean_up_failure(&clean_up, execution_id, failure).await?;
     let source = execution.as_ref().map_or("", |execution| execution.source.as_str());
     emit(policy, source, app.clock.now().as_millisecond(), &[Metric::count("BackupFailed", 1)]);
     Ok(execution)
+}
+
+/// The repositories of a policy's copies. One that cannot be opened is left to its bucket's own rule on unfinished
+/// uploads: cleaning up behind the run must not fail over it.
+async fn copies_of(app: &App, policies: &dyn Policies, policy: &str) -> Vec<Arc<dyn Repository>> {
+    let declared = policies.policy(policy).await.map(|policy| policy.copies).unwrap_or_default();
+    let mut copies = Vec::new();
+    for copy in declared {
+        match app.repository(&copy.repository).await {
+            Ok(repository) => copies.push(repository),
+            Err(error) => {
+                tracing::warn!(copy = copy.repository, error = error.text(), "the copy is not cleaned up")
+            }
+        }
+    }
+    copies
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::{ALL_IS_WELL, manifests, with_policy};
 use keepsake_domain::FailureClass;
-use keepsake_steps::ports::{CopyState, RepositoryError};
+use keepsake_steps::ports::{CopyState, Repository, RepositoryError};
 use keepsake_steps::{Lane, StepError, upload_parts};
 use keepsake_testkit::scenario::{Scenario, Setting, sample};
 use keepsake_testkit::{Break, Fault, Faults, MemoryTable, SourceFault};
@@ -76,6 +76,22 @@ async fn a_copy_that_fails_is_recorded_as_failed_and_does_not_look_complete() {
     let (copy, attempts) = scenario.catalog.copies().remove(0);
     assert_eq!((copy.state, attempts), (CopyState::Failed, 4));
     assert_eq!(scenario.catalog.runs()[0].execution.status, "failed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn unfinished_uploads_of_a_failed_run_are_ended_in_its_copies_too_and_no_other_runs() {
+    let scenario = Scenario::new(Setting::default());
+    let run = scenario.begin("run-1").await.unwrap();
+    let ours = format!("{}data/000001", run.layout().unwrap().root());
+    for repository in [&scenario.primary, &scenario.copy] {
+        repository.abandon(&ours);
+        repository.abandon("wedsync/of-another-run");
+    }
+    let failed = scenario.finish_copy(&run, &run.copies[0]).await.unwrap_err();
+    scenario.fail("run-1", &failed).await;
+    for repository in [&scenario.primary, &scenario.copy] {
+        assert_eq!(repository.sweep_unfinished("").await.unwrap(), 1, "the other run's is left");
+    }
 }
 
 /// Text that compresses badly, so that more than one chunk of 8 MiB is stored.

@@ -6,7 +6,7 @@ use keepsake_domain::{Classified, FailureClass, InstanceName, Notice, NoticeKind
 use keepsake_steps::ports::{Clock, FailureRecord, Notices, NoticesError, TestOutcome, Tests};
 use keepsake_steps::{Run, completion_notice, failure_notice, record_completion, send_alert};
 use keepsake_testkit::MemoryNotices;
-use keepsake_testkit::scenario::{Scenario, Setting};
+use keepsake_testkit::scenario::{Failed, Scenario, Setting};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A topic that refuses some times, then takes.
@@ -71,6 +71,23 @@ async fn a_failure_says_whether_the_backup_stands() {
     assert_eq!((notice.severity, notice.source.as_str()), (Severity::Critical, "policy nightly"));
     assert!(notice.happened.contains("Begin") && notice.happened.contains("an object is missing"));
     assert_eq!(completion_notice(&run, &sealed).severity, Severity::Info);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_execution_that_ended_badly_behind_its_complete_backup_is_told_once_and_keeps_its_end() {
+    let scenario = Scenario::new(Setting::default());
+    scenario.run("run-1").await.unwrap();
+    let failed =
+        Failed { state: "Alert", class: FailureClass::Permanent, text: "the topic refused".to_owned() };
+    for _ in 0..2 {
+        scenario.fail("run-1", &failed).await;
+    }
+    let told = scenario.notices.published();
+    let bad: Vec<_> = told.iter().filter(|notice| notice.kind == NoticeKind::BackupFailed).collect();
+    assert_eq!(bad.len(), 1);
+    assert!(bad[0].happened.contains("the topic refused"), "{}", bad[0].happened);
+    assert!(bad[0].explanation.at_risk.starts_with("nothing"), "{}", bad[0].explanation.at_risk);
+    assert_eq!(scenario.catalog.runs()[0].execution.status, "completed");
 }
 
 async fn record(scenario: &Scenario, run: &Run) -> Result<(), FailureClass> {

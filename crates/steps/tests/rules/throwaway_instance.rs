@@ -2,11 +2,12 @@
 
 use crate::{ALL_IS_WELL, dumped};
 use keepsake_domain::{FailureClass, InstanceName};
-use keepsake_steps::drop_instance;
 use keepsake_steps::ports::Target;
+use keepsake_steps::{drop_instance, drop_late_instance, provision_instance};
 use keepsake_testkit::MemoryInstances;
 use keepsake_testkit::scenario::{Failed, Scenario, Setting};
 use std::sync::Arc;
+use std::time::Duration;
 
 #[tokio::test(start_paused = true)]
 async fn an_instance_of_our_name_that_is_not_ours_is_never_deleted_and_never_used() {
@@ -44,6 +45,10 @@ async fn the_instance_is_dropped_whatever_state_of_the_test_fails() {
     let (scenario, run) = sealed(MemoryInstances::broken("storage-full")).await;
     assert_eq!(ends_without_instance(&scenario, &run).await.state, "ProvisionInstance");
 
+    let (scenario, run) = sealed(MemoryInstances::never_ready()).await;
+    let failed = ends_without_instance(&scenario, &run).await;
+    assert_eq!((failed.state, failed.text.as_str()), ("ProvisionInstance", "never available"));
+
     let (scenario, run) = sealed(MemoryInstances::new()).await;
     scenario.target(&InstanceName::for_backup(run.backup_id)).begin("another backup").await.unwrap();
     assert_eq!(ends_without_instance(&scenario, &run).await.state, "RestorePrepare");
@@ -68,4 +73,21 @@ async fn a_load_that_broke_once_is_repeated_and_no_part_is_loaded_twice() {
     let (manifest, ..) = scenario.catalog.runs()[0].sealed.clone().unwrap();
     assert_eq!(target.loads() as usize, manifest.parts.len());
     assert_eq!(target.database().sorted_rows(), scenario.source.database().sorted_rows());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_is_created_behind_the_drop_does_not_stay() {
+    let (scenario, run) = sealed(MemoryInstances::new()).await;
+    let late = (Arc::clone(&scenario), run.clone());
+    let late = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(59)).await;
+        provision_instance(late.0.instances.as_ref(), &late.1, 0).await.unwrap();
+    });
+    let (instances, clock) = (scenario.instances.as_ref(), scenario.clock.as_ref());
+    drop_instance(instances, run.backup_id).await.unwrap();
+    drop_late_instance(instances, run.backup_id, clock, Duration::from_secs(180)).await.unwrap();
+    late.await.unwrap();
+    // As RDS, the twin shows it once more while it is being deleted.
+    drop_instance(instances, run.backup_id).await.unwrap();
+    assert_eq!(scenario.instances.names(), []);
 }

@@ -250,7 +250,7 @@ impl Scenario {
                     holds: it.ports.holds.as_ref(),
                     leases: &it.ports.leases,
                     instances: &it.ports.instances,
-                    repository: it.faulty_primary.as_ref(),
+                    repositories: &[it.faulty_primary.as_ref(), it.faulty_copy.as_ref()],
                     clock: it.clock.as_ref(),
                 };
                 let recorded = record_failure(&clean_up, &id, &failure).await?;
