@@ -103,6 +103,8 @@ impl Deployment {
             format!("CopyBucketName={}", self.copy_bucket),
             format!("HttpSubscriber={subscriber_url}"),
             "InstancePollSeconds=1".to_owned(),
+            // A cluster is up within seconds, also on a busy machine; a test waits until an instance is given up.
+            "InstanceLooks=60".to_owned(),
             "MapConcurrency=2".to_owned(),
         ];
         sam_deploy(cloud, "infra/template.yaml", STACK, REGION, &parameters)?;

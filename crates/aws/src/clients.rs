@@ -5,10 +5,15 @@ use std::time::Duration;
 
 /// A service in the same or another region answers a handshake in well under a second; what takes longer is lost.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Until the first byte of an answer. No call of ours computes for long; copying within S3 sets its own.
+/// One try of a small call, to KMS, RDS, SNS or Secrets Manager; these answer within a second.
+const CALL_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(14);
+/// All tries of a small call with the pauses between them. Functions that make nothing but such calls may run for 60
+/// seconds: an error that comes before their end has a class and a text, a function that is killed has neither.
+const CALL_TIMEOUT: Duration = Duration::from_secs(45);
+/// Until the first byte of an answer of S3, which may think about a large upload's completion; copying sets its own.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
-/// One try with its body: 8 MiB at half a megabit per second.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(135);
+/// One try at S3 with its body: 8 MiB at half a megabit per second. Functions that move bodies may run for 15 minutes.
+const BODY_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(135);
 /// Three tries. The state machines retry whole steps after that, with longer pauses.
 const ATTEMPTS: u32 = 3;
 
@@ -25,8 +30,8 @@ impl Clients {
     pub async fn load() -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(READ_TIMEOUT)
-            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+            .operation_attempt_timeout(CALL_ATTEMPT_TIMEOUT)
+            .operation_timeout(CALL_TIMEOUT)
             .build();
         let config = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .timeout_config(timeouts)
@@ -71,9 +76,16 @@ impl Clients {
 
     pub(crate) fn s3(&self) -> aws_sdk_s3::Client {
         use aws_sdk_s3::config::ResponseChecksumValidation;
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .operation_attempt_timeout(BODY_ATTEMPT_TIMEOUT)
+            .disable_operation_timeout()
+            .build();
         // What is read is compared with the manifest's SHA-256; a second check would fail in another place, without
         // telling damage from a broken connection.
         let config = aws_sdk_s3::config::Builder::from(&self.config)
+            .timeout_config(timeouts)
             .force_path_style(self.path_style)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
             .build();

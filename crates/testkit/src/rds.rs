@@ -2,7 +2,7 @@
 //!
 //! It answers CreateDBInstance, DescribeDBInstances, DeleteDBInstance, ListTagsForResource and AddTagsToResource as RDS
 //! does, wrong calls included. What differs: the master user is a superuser (RDS gives `rds_superuser`), the port is
-//! whatever was free, and there are no snapshots. Like RDS from version 15 on, it refuses connections without TLS.
+//! whatever was free, there are no snapshots, and an instance of class `db.never.ready` is never ready. Like RDS from version 15 on, it refuses connections without TLS.
 
 mod answer;
 mod cluster;

@@ -111,6 +111,40 @@ async fn an_object_that_is_damaged_after_the_seal_fails_the_run_and_drops_the_in
     cloud.assert_nothing_left(&arn, &source.policy).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_is_never_available_is_given_up_deleted_and_told() {
+    let cloud = Cloud::take();
+    let source = TestSource::create(&cloud, SCHEMA, json!({"copies": []})).await;
+    let arn = cloud.start(&source.policy).unwrap();
+    cloud.wait_for_state(&arn, "DumpOnHeldSnapshot");
+    let sql = "select backup_id::text from keepsake.backup_executions where execution_id = $1";
+    let backup_id: String = cloud.catalog().await.query_one(sql, &[&arn]).await.unwrap().get(0);
+    take_the_place_of_the_instance(&cloud, &backup_id);
+
+    let ended = cloud.wait(&arn);
+
+    assert_eq!((ended.status.as_str(), ended.error.as_str()), ("FAILED", "Keepsake.Permanent"), "{ended:?}");
+    for words in ["still not available after", "At risk: ", "Next: "] {
+        assert!(ended.cause.contains(words), "{words}: {ended:?}");
+    }
+    assert_eq!(cloud.status(&arn).await.0, "failed");
+    assert_eq!(cloud.wait_for_notice(&arn).1["severity"], "critical");
+    assert_eq!(source.backups(&cloud, &cloud.text("repository")), [backup_id], "the backup itself stands");
+    cloud.assert_nothing_left(&arn, &source.policy).await;
+}
+
+/// Makes the run's instance before the run does, of a class that is never ready.
+fn take_the_place_of_the_instance(cloud: &Cloud, backup_id: &str) {
+    let name = format!("keepsake-test-{backup_id}");
+    let tag = format!("Key=keepsake:backup-id,Value={backup_id}");
+    let instance = ["rds", "create-db-instance", "--db-instance-identifier", &name];
+    let kind = ["--engine", "postgres", "--engine-version", "15", "--db-instance-class", "db.never.ready"];
+    let owner =
+        ["--allocated-storage", "20", "--master-username", "keepsake", "--manage-master-user-password"];
+    let tags = ["--tags", "Key=keepsake:purpose,Value=test-restore", &tag];
+    cloud.aws(&[&instance[..], &kind, &owner, &tags].concat()).unwrap();
+}
+
 /// Replaces one part by itself with one bit changed, as a damaged disk or a hostile writer would.
 fn flip_a_byte_of_a_part(cloud: &Cloud, source: &TestSource) {
     let bucket = cloud.output("ArchiveBucketName");

@@ -92,9 +92,13 @@ fn check_name(name: &str) -> Result<(), Refusal> {
     ))
 }
 
+/// An instance of this class is never ready: it stays in `modifying`, in which RDS deletes it when asked.
+pub(super) const NEVER_READY: &str = "db.never.ready";
+
 /// How far an instance is.
 pub(super) enum Status {
     Creating,
+    Modifying,
     Available,
     Deleting,
     Failed,
@@ -104,6 +108,7 @@ impl Status {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Creating => "creating",
+            Self::Modifying => "modifying",
             Self::Available => "available",
             Self::Deleting => "deleting",
             Self::Failed => "failed",

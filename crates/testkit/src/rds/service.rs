@@ -2,7 +2,7 @@
 
 use super::answer::{Refusal, tag_list};
 use super::cluster::{Cluster, Master, Server};
-use super::instance::{Instance, Status, Wanted, unknown_version};
+use super::instance::{Instance, NEVER_READY, Status, Wanted, unknown_version};
 use super::query::Query;
 use super::secrets::PasswordKeeper;
 use anyhow::{Context, Result};
@@ -62,8 +62,9 @@ impl Service {
         if instances.contains_key(&wanted.name) {
             return Err(Refusal::new("DBInstanceAlreadyExists", "DB instance already exists"));
         }
+        let is_never_ready = wanted.class == NEVER_READY;
         let instance = Instance {
-            status: Status::Creating,
+            status: if is_never_ready { Status::Modifying } else { Status::Creating },
             tags: query.tags(),
             version: server.version.clone(),
             cluster: None,
@@ -73,7 +74,9 @@ impl Service {
         let answer = instance.describe();
         instances.insert(wanted.name.clone(), instance);
         drop(instances);
-        tokio::spawn(Arc::clone(self).become_available(wanted, server.clone()));
+        if !is_never_ready {
+            tokio::spawn(Arc::clone(self).become_available(wanted, server.clone()));
+        }
         Ok(answer)
     }
 
@@ -209,7 +212,7 @@ fn may_be_deleted(instance: &Instance, query: &Query) -> Result<(), Refusal> {
         ));
     }
     match instance.status {
-        Status::Available | Status::Failed => Ok(()),
+        Status::Available | Status::Modifying | Status::Failed => Ok(()),
         Status::Creating => Err(Refusal::new(
             "InvalidDBInstanceState",
             format!(
