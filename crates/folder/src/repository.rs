@@ -209,6 +209,38 @@ impl Place {
         objects.sort_by(|one, other| one.key.cmp(&other.key));
         Ok(objects)
     }
+
+    fn folders(&self, prefix: &str) -> Result<Vec<String>, RepositoryError> {
+        self.exists()?;
+        let failed = |cause| failed(&self.url, format!("list the folders in \"{prefix}\""), cause);
+        let below = prefix.trim_end_matches('/');
+        if !below.is_empty() && path_of(&self.root, "", below).is_err() {
+            return Ok(Vec::new());
+        }
+        let mut names = folders_in(&self.root.join(below)).map_err(failed)?;
+        names.retain(|name| !below.is_empty() || name != UNFINISHED);
+        Ok(names)
+    }
+}
+
+/// Folders directly in a folder; none when it is not there.
+fn folders_in(folder: &Path) -> std::io::Result<Vec<String>> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
+        entries => entries?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            // A name that is no text is none of ours.
+            names.extend(entry.file_name().into_string());
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
 }
 
 /// Files in the deepest folder that holds all of `prefix`; their keys are still to be compared with it.
@@ -265,6 +297,11 @@ impl Repository for FolderRepository {
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, RepositoryError> {
         let prefix = prefix.to_owned();
         self.blocking(move |place| place.list(&prefix)).await
+    }
+
+    async fn folders(&self, prefix: &str) -> Result<Vec<String>, RepositoryError> {
+        let prefix = prefix.to_owned();
+        self.blocking(move |place| place.folders(&prefix)).await
     }
 
     /// Always `Ok(None)`: bytes that pass through the caller are checked on their way.

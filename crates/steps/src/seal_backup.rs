@@ -1,7 +1,7 @@
 //! Seal: check every object, then write the manifest, last and conditionally. Only then does the backup exist.
 
 use crate::hold_snapshot::renew_lease;
-use crate::list_backups::{manifest_keys, sha256_hex};
+use crate::list_backups::sha256_hex;
 use crate::ports::{Clock, Executions, Leases, Repository, RepositoryError};
 use crate::streams::check_stored;
 use crate::{DumpPlan, Run, StepError, Work};
@@ -11,7 +11,7 @@ use keepsake_archive::{
     ArchiveLayout, FORMAT_VERSION, KeyFile, Manifest, Part, PreviousManifest, StoredObject, ToolVersions,
     WrappedKey,
 };
-use keepsake_domain::{FailureClass, FencingToken};
+use keepsake_domain::{BackupId, FailureClass, FencingToken};
 use serde::{Deserialize, Serialize};
 
 /// Requests in flight to the store; S3 answers a HEAD in about 20 ms, so 100,000 objects take two minutes.
@@ -188,17 +188,25 @@ pub(crate) async fn check_objects<'a>(
         .await
 }
 
-/// The newest manifest of the lineage before this backup.
+/// The newest manifest of the lineage before this backup. Only the names of the backups are listed, not their
+/// objects; a folder without a manifest is of a run that failed, and there are as many looks as such runs in a row.
 async fn previous_manifest(
     repository: &dyn Repository,
     layout: &ArchiveLayout,
 ) -> Result<Option<PreviousManifest>, StepError> {
-    let prefix = format!("{}/{}/full/", layout.source, layout.lineage);
-    let before = manifest_keys(repository, &prefix).await?;
-    let before = before.into_iter().filter(|found| found.backup_id < layout.backup_id);
-    let Some(newest) = before.max_by_key(|found| found.backup_id) else { return Ok(None) };
-    let bytes = repository.get(&newest.manifest(), MANIFEST_LIMIT_BYTES).await?;
-    Ok(Some(PreviousManifest { backup_id: newest.backup_id, sha256: sha256_hex(&bytes) }))
+    let folders = repository.folders(&format!("{}/{}/full/", layout.source, layout.lineage)).await?;
+    let mut before: Vec<BackupId> = folders.iter().filter_map(|name| name.parse().ok()).collect();
+    before.retain(|backup_id| *backup_id < layout.backup_id);
+    before.sort_unstable();
+    for backup_id in before.into_iter().rev() {
+        let key = ArchiveLayout { backup_id, ..layout.clone() }.manifest();
+        match repository.get(&key, MANIFEST_LIMIT_BYTES).await {
+            Ok(bytes) => return Ok(Some(PreviousManifest { backup_id, sha256: sha256_hex(&bytes) })),
+            Err(RepositoryError::NotFound { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(None)
 }
 
 fn manifest(

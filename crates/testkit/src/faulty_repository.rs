@@ -53,6 +53,10 @@ impl Repository for FaultyRepository {
         self.faults.around(format!("list {prefix}"), self.inner.list(prefix), self.failure()).await
     }
 
+    async fn folders(&self, prefix: &str) -> Result<Vec<String>, RepositoryError> {
+        self.faults.around(format!("folders {prefix}"), self.inner.folders(prefix), self.failure()).await
+    }
+
     async fn copy_from(&self, from_url: &str, key: &str) -> Result<Option<ObjectInfo>, RepositoryError> {
         self.faults
             .around(format!("copy_from {key}"), self.inner.copy_from(from_url, key), self.failure())

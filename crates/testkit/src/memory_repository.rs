@@ -155,6 +155,12 @@ impl Repository for MemoryRepository {
         Ok(matching.map(|(key, bytes)| info(key, bytes)).collect())
     }
 
+    async fn folders(&self, prefix: &str) -> Result<Vec<String>, RepositoryError> {
+        let store = self.open()?;
+        let below = store.objects.keys().filter_map(|key| key.strip_prefix(prefix)?.split_once('/'));
+        Ok(below.map(|(folder, _)| folder.to_owned()).collect::<BTreeSet<_>>().into_iter().collect())
+    }
+
     async fn copy_from(&self, from_url: &str, key: &str) -> Result<Option<ObjectInfo>, RepositoryError> {
         let Some(from) = store_at(from_url) else { return Ok(None) };
         let source = Self { url: from_url.to_owned(), store: from };

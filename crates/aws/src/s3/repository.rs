@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 /// Objects that one listing may have: what a caller holds of them stays below 200 MB. A backup has thousands.
 const LISTED_OBJECTS: usize = 1_000_000;
+/// A backup every hour for ten years; 88 pages.
+const LISTED_FOLDERS: usize = 88_000;
 /// Pages of unfinished uploads (1,000 each) that one sweep goes through; the next one finds the rest.
 const SWEPT_PAGES: usize = 100;
 
@@ -126,6 +128,25 @@ impl Repository for S3Repository {
         }
         objects.sort_by(|one, other| one.key.cmp(&other.key));
         Ok(objects)
+    }
+
+    async fn folders(&self, prefix: &str) -> Result<Vec<String>, RepositoryError> {
+        let place = &self.place;
+        let full = place.full(prefix);
+        let request = place.client.list_objects_v2().bucket(&place.bucket).prefix(&full).delimiter("/");
+        let mut pages = request.into_paginator().send();
+        let mut folders = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| place.failed("list folders").by(error))?;
+            let names = page.common_prefixes().iter().filter_map(|found| found.prefix()?.strip_prefix(&full));
+            folders.extend(names.map(|name| name.trim_end_matches('/').to_owned()));
+            if folders.len() > LISTED_FOLDERS {
+                let said = format!("there are more than {LISTED_FOLDERS} in \"{prefix}\"");
+                return Err(place.failed("list folders").refused(said));
+            }
+        }
+        folders.sort_unstable();
+        Ok(folders)
     }
 
     async fn copy_from(&self, from_url: &str, key: &str) -> Result<Option<ObjectInfo>, RepositoryError> {

@@ -84,6 +84,14 @@ pub trait Repository: Send + Sync {
     /// When the listing could not be completed: never a part of it.
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, RepositoryError>;
 
+    /// Names of the folders directly below `prefix`, which ends with a slash: what comes before the next slash of the keys
+    /// there, each once, sorted. What lies in the folders is not listed, so it costs a page for a thousand folders. A
+    /// repository in a folder may also name one that holds nothing.
+    ///
+    /// # Errors
+    /// When the listing could not be completed: never a part of it.
+    async fn folders(&self, prefix: &str) -> Result<Vec<String>, RepositoryError>;
+
     /// Copies one object from another repository on the store's side, under the same key, only if the key is free
     /// here. `Ok(None)` when this store cannot read that one by itself; the caller then streams.
     ///

@@ -45,6 +45,9 @@ impl Repository for WithoutChecksums {
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, RepositoryError> {
         self.0.list(prefix).await
     }
+    async fn folders(&self, prefix: &str) -> Result<Vec<String>, RepositoryError> {
+        self.0.folders(prefix).await
+    }
     async fn copy_from(&self, from_url: &str, key: &str) -> Result<Option<ObjectInfo>, RepositoryError> {
         self.0.copy_from(from_url, key).await
     }

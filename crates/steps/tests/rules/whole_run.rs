@@ -1,5 +1,6 @@
 //! The whole run: backup, copy, test restore. And every step of it twice.
 
+use crate::dumped;
 use keepsake_archive::PreviousManifest;
 use keepsake_steps::ports::Repository;
 use keepsake_testkit::scenario::{MARKER, Scenario, Setting};
@@ -57,4 +58,30 @@ async fn three_runs_after_each_other_make_three_backups_each_naming_the_one_befo
         assert_eq!(pair[1].0.previous_manifest, Some(PreviousManifest { backup_id, sha256 }));
         assert!(pair[1].0.fencing_token > pair[0].0.fencing_token);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn seal_finds_the_manifest_before_over_failed_runs_and_lists_no_objects() {
+    let scenario = Scenario::new(Setting::default());
+    scenario.run("run-1").await.unwrap();
+    for failing in ["run-2", "run-3"] {
+        let run = dumped(&scenario, failing).await;
+        let failed = scenario.finish_copy(&run, &run.copies[0]).await.unwrap_err();
+        scenario.fail(failing, &failed).await;
+    }
+    let run = dumped(&scenario, "run-4").await;
+    let before = scenario.faults[0].operations().len();
+    scenario.seal(&run).await.unwrap();
+
+    let listed: Vec<_> = scenario.faults[0]
+        .operations()
+        .into_iter()
+        .skip(before)
+        .filter(|act| act.starts_with("list "))
+        .collect();
+    assert_eq!(listed, Vec::<String>::new());
+    let runs = scenario.catalog.runs();
+    let (first, last) = (runs[0].sealed.clone().unwrap(), runs[3].sealed.clone().unwrap());
+    let (backup_id, sha256) = (first.0.backup_id, first.2);
+    assert_eq!(last.0.previous_manifest, Some(PreviousManifest { backup_id, sha256 }));
 }

@@ -85,3 +85,24 @@ pub async fn a_listing_is_complete_sorted_and_bound_to_its_prefix(bench: &dyn Re
         }
     }
 }
+
+/// However much lies in a folder, it is one name; objects beside folders and neighbours of the prefix are none.
+pub async fn folders_are_told_once_each_without_what_is_in_them(bench: &dyn RepositoryBench) {
+    let repository = bench.empty().await;
+    let keys = ["a/full/2/x", "a/full/10/x", "a/full/2/y/z", "a/full/object", "a/fuller/3/x", "b/full/4/x"];
+    for key in keys {
+        repository.put_new(key, Bytes::from_static(b"x")).await.expect("put");
+    }
+    // An upload that was begun at the root is hidden in every repository, and so is the place where it lies.
+    upload(&*repository, "c/uploaded", &pattern(9_000_000, 4)).await.expect("upload");
+    let expected: [(&str, &[&str]); 5] = [
+        ("a/full/", &["10", "2"]),
+        ("a/", &["full", "fuller"]),
+        ("a/full/2/", &["y"]),
+        ("z/", &[]),
+        ("", &["a", "b", "c"]),
+    ];
+    for (prefix, folders) in expected {
+        assert_eq!(repository.folders(prefix).await.expect("list"), folders, "in {prefix:?}");
+    }
+}
