@@ -202,6 +202,14 @@ fn a_failed_backup_is_recorded_and_told_before_it_ends() {
 }
 
 #[test]
+fn no_run_completes_on_a_copy_that_was_begun_and_not_finished() {
+    let machine = asl::all().into_iter().find(|machine| machine.name == "backup").unwrap();
+    let scope = &machine.scopes()[0];
+    let ends = scope.ends_reachable_without("ReplicatePrepare", "ReplicateFinish");
+    assert_eq!(ends, BTreeSet::from(["Failed"]), "ends without ReplicateFinish");
+}
+
+#[test]
 fn the_schedules_default_has_six_fields_and_a_five_field_cron_is_refused() {
     let default = template::parameter("ScheduleExpression", "Default");
     let fields = default.trim_start_matches("cron(").trim_end_matches(')').split(' ').count();
