@@ -25,6 +25,23 @@ fn a_restored_database_is_equal_row_for_row_to_another_eye() {
 }
 
 #[test]
+fn a_row_that_is_larger_than_the_memory_limit_comes_back_within_it() {
+    let (bench, source, target) =
+        (Bench::new(), Database::empty(Server::Source), Database::empty(Server::Target));
+    // 300 MB of COPY text in one row, whatever the server stores of it.
+    source.sql("CREATE TABLE wide (id int PRIMARY KEY, x bytea); INSERT INTO wide VALUES (1, decode(repeat('6b', 150000000), 'hex'))");
+
+    let backup = bench.backup(&source.url(), &["--json"]).ok().json();
+    let restored = bench.restore(&bench.repo(), &target, &["--json"]).ok().json();
+
+    assert_eq!(restored["certificate"]["verdict"], "passed");
+    for summary in [&backup, &restored] {
+        let peak = summary["peak_memory_bytes"].as_u64().unwrap();
+        assert!(peak < MEMORY_LIMIT_BYTES, "{summary}");
+    }
+}
+
+#[test]
 fn every_depth_of_verify_passes_on_a_good_backup() {
     let (bench, source) = (Bench::new(), Database::filled());
     bench.good_backup(&source);

@@ -103,6 +103,19 @@ impl Address {
             .collect()
     }
 
+    /// The same address, whose sessions begin with this setting.
+    pub fn with_setting(&self, name: &str, value: &str) -> Self {
+        let mut config = self.config.clone();
+        let before = config.get_options().unwrap_or_default();
+        config.options(format!("{before} -c {name}={value}").trim_start().to_owned());
+        Self {
+            place: self.place.clone(),
+            config,
+            tls: self.tls,
+            root_certificates: self.root_certificates.clone(),
+        }
+    }
+
     /// What `pg_dump` and `pg_restore` need to connect, as libpq's environment variables.
     pub fn child_environment(&self) -> Vec<(&'static str, String)> {
         let hosts: Vec<String> = self
@@ -213,6 +226,14 @@ mod tests {
         assert_eq!(address.root_certificates, Some(PathBuf::from("/a b.pem")));
         assert_eq!(address.password().as_deref(), Some("p@q"));
         assert_eq!(address.host_names(), [("h".to_owned(), 6543)]);
+    }
+
+    #[test]
+    fn a_setting_stands_beside_the_options_that_were_given() {
+        let plain = address("postgres://u@h/d").with_setting("work_mem", "9kB");
+        assert_eq!(plain.config.get_options(), Some("-c work_mem=9kB"));
+        let more = address("postgres://u@h/d?options=-c%20jit%3Doff").with_setting("work_mem", "9kB");
+        assert_eq!(more.config.get_options(), Some("-c jit=off -c work_mem=9kB"));
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! From a connection URL to a client, within a bounded time.
 
-use crate::address::Address;
+use crate::address::{Address, TlsMode};
 use crate::error::{ConnectError, Said};
+use crate::framed::{Framed, PlainStream};
 use crate::tls::client_config;
 use keepsake_domain::ConnectionUrl;
 use std::time::Duration;
 use tokio::task::JoinHandle;
-use tokio_postgres::Client;
+use tokio_postgres::config::{Host, SslMode, SslNegotiation};
+use tokio_postgres::tls::TlsStream;
+use tokio_postgres::{Client, Config, Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// For look-up, TCP, TLS and login together: three times what one slow TCP connection is given.
@@ -30,24 +33,47 @@ pub(crate) async fn connect_with_task(url: &ConnectionUrl) -> Result<(Client, Jo
     tokio::time::timeout(LOGIN_TIMEOUT, log_in(&address)).await.map_err(slow)?
 }
 
+/// Whether the server, and a pooler before it, takes sessions with these settings.
+pub(crate) async fn accepts(address: &Address) -> bool {
+    matches!(tokio::time::timeout(LOGIN_TIMEOUT, log_in(address)).await, Ok(Ok(_)))
+}
+
 async fn log_in(address: &Address) -> Result<(Client, JoinHandle<()>), ConnectError> {
     for (host, port) in address.host_names() {
         look_up(&address.place, &host, port).await?;
     }
-    let tls = MakeRustlsConnect::new(client_config(address)?);
-    let (client, connection) = address
-        .config
-        .connect(tls)
-        .await
-        .map_err(|error| ConnectError::of_connect(&address.place, &error))?;
+    let tls = Framed(MakeRustlsConnect::new(client_config(address)?));
+    let failed = |error: tokio_postgres::Error| ConnectError::of_connect(&address.place, &error);
+    if let Some(config) = without_tls(address) {
+        let (client, connection) = config.connect(Framed(PlainStream)).await.map_err(failed)?;
+        return Ok((client, keep(connection, address)));
+    }
+    let (client, connection) = address.config.connect(tls).await.map_err(failed)?;
+    Ok((client, keep(connection, address)))
+}
+
+/// The driver lets another stream stand between it and its socket only in TLS's place; so where TLS is off, a plain
+/// stream takes that place, without a word to the server. Not for sockets of Unix, which have no name that TLS wants.
+fn without_tls(address: &Address) -> Option<Config> {
+    let by_name = address.config.get_hosts().iter().all(|host| matches!(host, Host::Tcp(_)));
+    (address.tls == TlsMode::Disable && by_name).then(|| {
+        let mut config = address.config.clone();
+        config.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct);
+        config
+    })
+}
+
+fn keep<T>(connection: Connection<Socket, T>, address: &Address) -> JoinHandle<()>
+where
+    T: TlsStream + Unpin + Send + 'static,
+{
     let place = address.place.clone();
-    let task = tokio::spawn(async move {
+    tokio::spawn(async move {
         // Whoever uses the client sees the loss too, with its cause; this is for the record.
         if let Err(error) = connection.await {
             tracing::debug!(place, error = %ConnectError::of_statement("keep the session", &place, &error), "connection ended");
         }
-    });
-    Ok((client, task))
+    })
 }
 
 /// The driver does not tell a wrong name from an unreachable host, so the name is looked up before.

@@ -25,7 +25,7 @@ impl Care {
     fn settings(self) -> &'static [&'static str] {
         match self {
             Self::None => &["fsync=off", "synchronous_commit=off", "full_page_writes=off"],
-            Self::Durable => &["shared_buffers=1GB", "max_wal_size=8GB", "checkpoint_timeout=15min"],
+            Self::Durable => &["shared_buffers=1GB", "max_wal_size=4GB", "checkpoint_timeout=15min"],
         }
     }
 }

@@ -4,6 +4,7 @@ mod books;
 mod entries;
 mod globals;
 mod lent;
+mod memory;
 mod programs;
 mod rights;
 mod roles;
@@ -161,7 +162,7 @@ impl Target for PostgresTarget {
         let session = self.session().await?;
         // A setting of the database that was just restored must not keep us from ending.
         session.run("end the restore", "SET default_transaction_read_only = off").await?;
-        statistics::gather(&session).await?;
+        statistics::gather(self, &session).await?;
         books::close(&session).await
     }
 }

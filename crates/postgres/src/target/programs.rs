@@ -1,10 +1,10 @@
 //! `pg_restore`, run so that it may be run again.
 
-use super::PostgresTarget;
 use super::books::{self, SectionState};
 use super::entries::parse;
 use super::lent;
 use super::rights::{rights, roles};
+use super::{PostgresTarget, memory};
 use crate::address::Address;
 use crate::child::{ChildFailure, command, output, run, stream_in};
 use crate::client_tools::{Program, fitting};
@@ -141,7 +141,8 @@ pub(super) async fn restore_post_data(
     jobs: u32,
 ) -> Result<(), TargetError> {
     let session = target.session().await?;
-    let mut options = vec!["--section=post-data".to_owned(), format!("--jobs={}", jobs.clamp(1, MOST_JOBS))];
+    let jobs = jobs.clamp(1, MOST_JOBS);
+    let mut options = vec!["--section=post-data".to_owned(), format!("--jobs={jobs}")];
     match books::section(&session, POST_DATA).await? {
         SectionState::Done => return Ok(()),
         SectionState::Begun | SectionState::InPieces => {
@@ -150,7 +151,8 @@ pub(super) async fn restore_post_data(
         SectionState::Untouched => {}
     }
     let archive = received("the schema", from).await?;
-    let restore = Restore::of(target, &session).await?;
+    let mut restore = Restore::of(target, &session).await?;
+    restore.address = memory::for_indexes(restore.address, &session, jobs).await?;
     books::mark(&session, POST_DATA, SectionState::Begun).await?;
     let contents = restore.contents(&archive).await.map_err(|failure| failed("the schema", failure))?;
     let list_file = kept(permitted(target, &session, &contents).await?.lines.join("\n").as_bytes()).await?;
