@@ -28,7 +28,9 @@ pub fn run(bench: &Bench) -> Result<()> {
         "$KEEPSAKE backup --source env:SOURCE --repo file://$OUT --recipient $RECIPIENT --jobs $JOBS --level {level}"
     );
     prepare(bench, &backup, "repository")?;
-    prepare(bench, "$PG15/pg_dump $SOURCE -Fd -j $JOBS -Z1 -f $OUT/dump", "dump15")?;
+    if bench.options.slow_rounds > 0 || bench.clients.pg18.is_none() {
+        prepare(bench, "$PG15/pg_dump $SOURCE -Fd -j $JOBS -Z1 -f $OUT/dump", "dump15")?;
+    }
     if bench.clients.pg18.is_some() {
         prepare(bench, "$PG18/pg_dump $SOURCE -Fd -j $JOBS --compress=zstd -f $OUT/dump", "dump18")?;
     }
