@@ -6,7 +6,7 @@ use futures::future::try_join_all;
 use keepsake_steps::ports::TargetError;
 use std::sync::Mutex;
 
-/// At a time: one `ANALYZE` of everything keeps one core busy as long as a third of the whole restore takes.
+/// At a time: one `ANALYZE` of everything uses one core of the server and leaves the others idle.
 const CONNECTIONS: usize = 4;
 
 /// Tables named in one statement; each is a transaction of its own all the same.
