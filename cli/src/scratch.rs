@@ -1,4 +1,5 @@
-//! A private folder for the work objects of one run: names, counts and digests, never rows.
+//! A private folder for the work objects of one run: names, counts, digests and the key of the manifest's seal, never
+//! rows, and never a key that opens anything (ADR 14).
 
 use crate::failure::Failure;
 use keepsake_domain::{BackupId, FailureClass};
@@ -81,7 +82,7 @@ fn is_dead_and_ours(path: &Path) -> bool {
 
 fn remove(path: &Path) {
     if let Err(cause) = std::fs::remove_dir_all(path) {
-        // It holds no rows and no key, and the next run tries again.
+        // It holds no rows and no key that opens anything, and the next run tries again.
         tracing::warn!(folder = %path.display(), %cause, "cannot remove the work folder");
     }
 }
