@@ -16,8 +16,8 @@ use keepsake_steps::{
 };
 use serde::Serialize;
 
-/// JSON shape of the answer: `{"repository", "depth", "verdict", "backups": […]}`; `verdict` is `passed`, `failed`,
-/// or `inconclusive` when there was nothing to verify.
+/// JSON shape of the answer: `{"repository", "depth", "verdict", "backups": […]}`; `depth` is `objects`, `key`, `bytes`
+/// or `rows`; `verdict` is `passed`, `failed`, or `inconclusive` when there was nothing to verify.
 #[derive(Debug, Serialize)]
 struct Verification {
     repository: String,
@@ -48,12 +48,6 @@ struct Verifier<'a> {
 /// # Errors
 /// [`Failure::not_proven`] when damage was found or nothing was there; others when the repository did not answer.
 pub async fn verify(context: &Context, arguments: &VerifyArguments) -> Result<(), Failure> {
-    if !arguments.deep && (arguments.key.kms || arguments.key.key_file.is_some()) {
-        return Err(Failure::usage(
-            "--key-file and --kms do nothing without --deep: no row would be read",
-            "add --deep, or leave the key out",
-        ));
-    }
     let key = ReadingKey::given(&arguments.key, &context.places).await?;
     let repository = context.places.repository("--repo", &arguments.repo).await?;
     let repository = repository.as_ref();
@@ -99,7 +93,8 @@ fn outcome(verification: &Verification, damaged: usize) -> Result<(), Failure> {
 impl Verifier<'_> {
     fn depth_name(&self) -> &'static str {
         match (self.deep, &self.key) {
-            (false, _) => "objects",
+            (false, None) => "objects",
+            (false, Some(_)) => "key",
             (true, None) => "bytes",
             (true, Some(_)) => "rows",
         }
@@ -208,6 +203,14 @@ fn next_of(layout: &ArchiveLayout, standing: &[ArchiveLayout]) -> Option<Archive
     later.min_by_key(|other| other.backup_id).cloned()
 }
 
+/// What was looked at in every backup, and what was not.
+fn depth_for_people(depth: &str) -> &str {
+    match depth {
+        "key" => "objects, key and the manifest's MAC; contents not read: --deep reads them",
+        other => other,
+    }
+}
+
 /// What protects the manifest, and what was not looked at.
 fn manifest_line(backup: &VerifiedBackup) -> String {
     let says = |check: &str, yes: &str, no: &str| {
@@ -231,7 +234,7 @@ fn for_people(verification: &Verification) -> String {
             backup.source,
             text::count(backup.objects),
             text::size(backup.stored_bytes),
-            verification.depth
+            depth_for_people(verification.depth)
         ));
         if !backup.manifest_checks.is_empty() {
             lines.push(manifest_line(backup));

@@ -64,6 +64,31 @@ fn a_quick_verify_without_a_key_finds_a_missing_object() {
 }
 
 #[test]
+fn a_key_without_deep_opens_the_key_file_and_checks_the_manifests_mac_and_a_wrong_key_is_told() {
+    let damaged = Damaged::new();
+    let (bench, other) = (&damaged.bench, Bench::new());
+    let (repo, key, other_key) = (bench.repo(), bench.key_file(), other.key_file());
+    let checks = |more: &[&str]| {
+        let answer = bench.verify(&repo, &[&["--json"], more].concat()).ok().json();
+        answer["backups"][0]["manifest_checks"].clone()
+    };
+    assert_eq!(checks(&[]), serde_json::json!(["digest"]));
+    assert_eq!(checks(&["--key-file", &key]), serde_json::json!(["digest", "mac"]));
+    let told = bench.verify(&repo, &["--key-file", &key]).ok().stdout;
+    assert!(told.contains("objects, key and the manifest's MAC; contents not read: --deep"), "{told}");
+    let refused = bench.verify(&repo, &["--key-file", &other_key]).failed(12, &[]);
+    assert!(refused.stderr.contains(&bench.recipient), "the holders are named: {}", refused.stderr);
+
+    let forged = bench.copy("forged");
+    let forger = BackupIdentity::generate();
+    seal_anew(&bench.archive(&forged), &forger, |manifest| manifest.sequences.clear());
+    bench.verify(&forged, &[]).ok();
+    let found = bench.verify(&forged, &["--json", "--key-file", &key]).failed(14, &["damaged"]).json();
+    let finding = found["backups"][0]["damages"][0]["finding"].as_str().unwrap();
+    assert!(finding.contains("MAC"), "{finding}");
+}
+
+#[test]
 fn hashing_without_a_key_finds_a_flipped_byte_and_says_that_rows_were_not_counted() {
     let damaged = Damaged::new();
     let repo = damaged.bench.copy("flipped");

@@ -46,9 +46,12 @@ fn every_depth_of_verify_passes_on_a_good_backup() {
     let (bench, source) = (Bench::new(), Database::filled());
     bench.good_backup(&source);
     let (repo, key) = (bench.repo(), bench.key_file());
-    for (more, depth) in
-        [(vec![], "objects"), (vec!["--deep"], "bytes"), (vec!["--deep", "--key-file", &key], "rows")]
-    {
+    for (more, depth) in [
+        (vec![], "objects"),
+        (vec!["--key-file", &key], "key"),
+        (vec!["--deep"], "bytes"),
+        (vec!["--deep", "--key-file", &key], "rows"),
+    ] {
         let mut arguments = vec!["--json"];
         arguments.extend(more);
         let answer = bench.verify(&repo, &arguments).ok().json();

@@ -57,14 +57,6 @@ fn a_repository_url_that_cannot_be_one_is_a_wrong_command_line() {
 }
 
 #[test]
-fn a_key_that_would_not_be_used_is_refused() {
-    let bench = Bench::new();
-    for key in [&["--key-file", &bench.key_file()][..], &["--kms"]] {
-        bench.verify(&bench.repo(), key).failed(2, &["--deep"]);
-    }
-}
-
-#[test]
 fn client_tools_that_are_not_where_they_were_said_to_be_are_a_wrong_command_line() {
     let bench = Bench::new();
     let failed = bench.backup("postgres://anna@nowhere.invalid/d", &["--pg-bin", "/nope"]);
