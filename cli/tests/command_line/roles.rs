@@ -18,6 +18,24 @@ fn source_of(roles: &Roles) -> (Database, String) {
 }
 
 #[test]
+fn no_name_of_a_role_stands_in_clear_in_manifest_or_readme() {
+    let (bench, roles) = (Bench::new(), Roles::new());
+    let (source, owner) = source_of(&roles);
+    let (idle, set) = (roles.make(Server::Source, "idle", ""), roles.make(Server::Source, "set", "LOGIN"));
+    source.sql(&format!("ALTER ROLE {set} IN DATABASE {} SET work_mem = '5MB'", source.name));
+    bench.good_backup(&source);
+
+    let archive = bench.archive(&bench.repo());
+    for file in ["manifest.json", "README.txt"] {
+        let text = std::fs::read_to_string(archive.join(file)).unwrap();
+        for role in [&owner, &idle, &set, &Server::Source.login().role] {
+            assert!(!text.contains(role), "{role} is in {file}:\n{text}");
+        }
+        assert!(text.contains("settings of the database: 1 for single roles"), "{text}");
+    }
+}
+
+#[test]
 fn missing_roles_are_created_without_login_or_refused_or_done_without() {
     let (bench, roles) = (Bench::new(), Roles::new());
     let (source, app) = source_of(&roles);
