@@ -52,6 +52,14 @@ impl Bench {
         std::fs::read_dir(self.path("tmp")).unwrap().count()
     }
 
+    /// Those of them that are work folders of backups.
+    pub fn work_folders(&self) -> usize {
+        let entries = std::fs::read_dir(self.path("tmp")).unwrap();
+        entries
+            .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("keepsake-"))
+            .count()
+    }
+
     /// A backup command of this source; the URL goes through the environment.
     pub fn backup_command(&self, source: &str, more: &[&str]) -> Command {
         let repo = self.repo();
@@ -78,7 +86,7 @@ impl Bench {
         let mut arguments = vec!["restore", "--repo", repo, "--to", "env:TARGET", "--key-file", &key_file];
         arguments.extend(more);
         let mut command = command(&arguments);
-        command.env("TARGET", target.url());
+        command.env("TARGET", target.url()).env("TMPDIR", self.path("tmp"));
         command
     }
 
@@ -89,11 +97,12 @@ impl Bench {
     pub fn verify(&self, repo: &str, more: &[&str]) -> Ended {
         let mut arguments = vec!["verify", "--repo", repo];
         arguments.extend(more);
-        ended(&mut command(&arguments))
+        ended(command(&arguments).env("TMPDIR", self.path("tmp")))
     }
 
     pub fn list(&self, repo: &str) -> Value {
-        ended(&mut command(&["list", "--repo", repo, "--json"])).ok().json()
+        let mut command = command(&["list", "--repo", repo, "--json"]);
+        ended(command.env("TMPDIR", self.path("tmp"))).ok().json()
     }
 
     /// The one folder of the one backup in a repository.

@@ -27,6 +27,8 @@ enum Moment {
     After(Duration),
     /// As soon as the repository holds so many more files, finished or not.
     Files(usize),
+    /// As soon as the target is not as empty as it was: of all that a restore does, only its plan is behind it.
+    FirstMark,
 }
 
 /// What dies then.
@@ -49,6 +51,7 @@ enum End {
 #[derive(Debug, Default)]
 struct Tally {
     killed_backups: u64,
+    work_folders_left: u64,
     of_which_with_manifest: u64,
     gave_up_without_a_session: u64,
     backups_that_ended_well: u64,
@@ -85,13 +88,20 @@ fn wherever_backup_and_restore_are_killed_nothing_half_done_looks_done_and_the_n
     for round in 0..rounds {
         let began = Instant::now();
         let was = match round % 4 {
-            3 => sweep.kill_a_restore(),
+            3 => sweep.kill_a_restore(round),
             2 => sweep.kill_a_backup(round, Victim::Session),
             _ => sweep.kill_a_backup(round, Victim::Process),
         };
         eprintln!("round {round}: {was}, {:.1} s", began.elapsed().as_secs_f32());
     }
     eprintln!("kill sweep, seed {seed}: {rounds} rounds, {:?}", sweep.tally);
+    // The first round of each kind is killed as soon as its work shows, whatever the seed: with fewer rounds than
+    // these there is none of some kind.
+    if rounds >= ROUNDS {
+        assert!(sweep.tally.killed_backups > 0, "no backup was killed: {:?}", sweep.tally);
+        assert!(sweep.tally.killed_restores > 0, "no restore was killed: {:?}", sweep.tally);
+        assert!(sweep.tally.work_folders_left > 0, "no killed backup left a work folder: {:?}", sweep.tally);
+    }
 }
 
 impl Sweep {
@@ -133,13 +143,16 @@ impl Sweep {
         // No two backups hold the same rows, so that none can be taken for another.
         self.source.sql(&format!("INSERT INTO pile SELECT 100000 + {round}, 'round {round}'"));
         let before = self.backups();
-        let moment = if self.random.random_bool(0.5) {
+        let moment = if round == 0 {
+            Moment::Files(1)
+        } else if self.random.random_bool(0.5) {
             Moment::Files(self.random.random_range(1..=self.files))
         } else {
             self.time_within(self.backup_takes)
         };
         let child = self.bench.backup_command(&self.source.url(), &PARTS).spawn().unwrap();
-        let end = self.strike(child, moment, victim);
+        let end = self.strike(child, moment, victim, &self.source);
+        self.tally.work_folders_left += self.bench.work_folders() as u64;
         let alone = left_alone(&self.source);
         self.tally.longest_session = self.tally.longest_session.max(alone);
 
@@ -167,6 +180,11 @@ impl Sweep {
         let new: Vec<String> = self.backups().difference(&before).cloned().collect();
         assert_eq!(new.len(), 1, "one run makes one backup");
         assert_eq!(self.unfinished(), [""; 0], "what the killed run left is swept by the next");
+        assert_eq!(
+            self.bench.work_folders(),
+            0,
+            "the killed run's work folder is swept by the next, and its own too"
+        );
         if round.is_multiple_of(RESTORED_EVERY) {
             let target = Database::empty(Server::Target);
             self.undisturbed_restore(&target, &["--backup", &new[0]]);
@@ -178,12 +196,12 @@ impl Sweep {
     }
 
     /// Restores the newest backup, which is of the rows that the source still has.
-    fn kill_a_restore(&mut self) -> String {
+    fn kill_a_restore(&mut self, round: u64) -> String {
         let target = Database::empty(Server::Target);
-        let moment = self.time_within(self.restore_takes);
+        let moment = if round == 3 { Moment::FirstMark } else { self.time_within(self.restore_takes) };
         let repo = self.bench.repo();
         let child = self.bench.restore_command(&repo, &target, &[]).spawn().unwrap();
-        let end = self.strike(child, moment, Victim::Process);
+        let end = self.strike(child, moment, Victim::Process, &target);
         self.tally.killed_restores += u64::from(end == End::Killed);
         left_alone(&target);
         let again = self.bench.restore(&repo, &target, &[]);
@@ -205,11 +223,12 @@ impl Sweep {
     }
 
     /// Waits for the moment, kills, and waits for the end.
-    fn strike(&self, mut child: Child, moment: Moment, victim: Victim) -> End {
+    fn strike(&self, mut child: Child, moment: Moment, victim: Victim, database: &Database) -> End {
         let (began, files) = (Instant::now(), self.files_now());
         let has_come = || match moment {
             Moment::After(span) => began.elapsed() >= span,
             Moment::Files(more) => self.files_now() >= files + more,
+            Moment::FirstMark => database.sql(HAS_A_MARK) == "t",
         };
         while !has_come() && child.try_wait().unwrap().is_none() && began.elapsed() < LONGEST_RUN {
             std::thread::sleep(Duration::from_millis(1));
@@ -217,7 +236,7 @@ impl Sweep {
         let was_alive = child.try_wait().unwrap().is_none();
         match victim {
             Victim::Process => child.kill().unwrap(),
-            Victim::Session => drop(self.source.sql(ONE_SESSION)),
+            Victim::Session => drop(database.sql(ONE_SESSION)),
         }
         let output = child.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
@@ -254,6 +273,9 @@ impl Sweep {
 /// Ends one of the other sessions in the database, whichever.
 const ONE_SESSION: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
      WHERE datname = current_database() AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1";
+
+/// A restore marks in the target what it has done, from its beginning on.
+const HAS_A_MARK: &str = "SELECT to_regnamespace('keepsake_restore') IS NOT NULL";
 
 const PARTS: [&str; 2] = ["--part-size", "262144"];
 
