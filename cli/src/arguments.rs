@@ -3,7 +3,7 @@
 
 use crate::secret_text::SecretText;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use keepsake_domain::{BackupIdPrefix, CutLimits};
+use keepsake_domain::{BackupIdPrefix, CutLimits, SourceLimits};
 use std::path::PathBuf;
 
 const EXIT_CODES: &str = "\
@@ -90,6 +90,21 @@ pub struct BackupArguments {
     /// Hand the snapshot from one connection to the next after this many seconds, as the functions do.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=86_400))]
     pub relay_seconds: Option<u32>,
+    /// Read no more than this many megabits of rows per second, over all connections [default: no limit].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub bandwidth_limit_mbps: Option<u32>,
+    /// How long somebody's statement may wait behind a lock of this run before the run gives way.
+    #[arg(long, value_name = "N", default_value_t = SourceLimits::default().lock_patience_seconds,
+          value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    pub lock_patience_seconds: u32,
+    /// Give the run up when its snapshot is older.
+    #[arg(long, value_name = "N", default_value_t = SourceLimits::default().max_snapshot_age_seconds,
+          value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub max_snapshot_age_seconds: u32,
+    /// Give the run up when more transactions began since its snapshot.
+    #[arg(long, value_name = "N", default_value_t = SourceLimits::default().max_snapshot_age_transactions,
+          value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub max_snapshot_age_transactions: u64,
     /// Copy the finished backup there too, and verify it there; may be repeated.
     #[arg(long, value_name = "URL")]
     pub copy_to: Vec<SecretText>,
@@ -119,6 +134,20 @@ pub struct CoverageArguments {
     /// One JSON document on standard output.
     #[arg(long)]
     pub json: bool,
+}
+
+impl BackupArguments {
+    /// What the run may cost its source: one process is one worker.
+    #[must_use]
+    pub fn limits(&self) -> SourceLimits {
+        SourceLimits {
+            workers: 1,
+            lock_patience_seconds: self.lock_patience_seconds,
+            max_snapshot_age_seconds: self.max_snapshot_age_seconds,
+            max_snapshot_age_transactions: self.max_snapshot_age_transactions,
+            bandwidth_limit_mbps: self.bandwidth_limit_mbps,
+        }
+    }
 }
 
 /// Kinds of Postgres.

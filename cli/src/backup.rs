@@ -82,9 +82,10 @@ impl Job {
             sweep_dead(place.as_ref()).await;
         }
         progress.step(&format!("looking at {}", url.place()));
-        let source: Arc<dyn Source> = Arc::new(PostgresSource::new(url, provider(arguments.provider), tools));
-        let facts = source.preflight().await?;
         let backup_id = BackupId(Uuid::now_v7());
+        let source = PostgresSource::new(url, provider(arguments.provider), tools).of_run(backup_id);
+        let source: Arc<dyn Source> = Arc::new(source);
+        let facts = source.preflight(arguments.limits().connections(arguments.jobs)).await?;
         let name = arguments.name.clone().unwrap_or_else(|| safe_name(&facts.database));
         let layout = ArchiveLayout::new(&name, facts.lineage.clone(), backup_id)?;
         let scratch = Scratch::new(backup_id)?;
@@ -253,6 +254,7 @@ fn run(
         relay_seconds: arguments.relay_seconds.unwrap_or(LONGEST_SNAPSHOT_SECONDS),
         part_size_bytes: arguments.part_size,
         jobs: arguments.jobs,
+        limits: arguments.limits(),
         compression: arguments.level,
         test_restore: false,
         notify_success: false,

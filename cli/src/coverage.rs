@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::terminal::{print, print_json};
 use crate::text;
-use keepsake_domain::{Coverage, Uncovered};
+use keepsake_domain::{Coverage, SourceLimits, Uncovered};
 use keepsake_postgres::PostgresSource;
 use keepsake_steps::ports::{DatabaseShape, Source};
 use serde::Serialize;
@@ -43,7 +43,8 @@ pub async fn coverage(context: &Context, arguments: &CoverageArguments) -> Resul
     let place = url.place().to_owned();
     let tools = context.client_tools(arguments.pg_bin.as_deref(), "pg_dump")?;
     let source = PostgresSource::new(url, provider(arguments.provider), tools);
-    let preflight = source.preflight().await;
+    // As a backup with its defaults would ask.
+    let preflight = source.preflight(SourceLimits::default().connections(2)).await;
     let shape = match (shape(&source).await, &preflight) {
         (Ok(shape), _) => shape,
         (Err(failure), Ok(_)) => return Err(failure),

@@ -15,6 +15,8 @@ pub struct Settings {
     topic_arn: Option<String>,
     /// Folder with `pg_dump` and `pg_restore`.
     pub pg_bin: PathBuf,
+    /// How many batches the machine reads at a time.
+    pub map_concurrency: u32,
     /// RDS instance class of throwaway instances.
     pub instance_class: String,
     /// Subnet group of throwaway instances.
@@ -39,6 +41,8 @@ impl Settings {
             work_bucket: text("KEEPSAKE_WORK_BUCKET"),
             topic_arn: text("KEEPSAKE_TOPIC_ARN"),
             pg_bin: text("KEEPSAKE_PG_BIN").unwrap_or_else(|| "/opt/bin".to_owned()).into(),
+            // The template's own default, for a function that is called without it.
+            map_concurrency: text("KEEPSAKE_MAP_CONCURRENCY").and_then(|n| n.parse().ok()).unwrap_or(4),
             instance_class: text("KEEPSAKE_INSTANCE_CLASS").unwrap_or_else(|| "db.t4g.medium".to_owned()),
             instance_subnet_group: text("KEEPSAKE_INSTANCE_SUBNET_GROUP"),
             instance_security_groups: list("KEEPSAKE_INSTANCE_SECURITY_GROUPS"),

@@ -18,4 +18,5 @@ mod providers;
 mod refusals;
 mod roles;
 mod round_trip;
+mod safety;
 mod usage;

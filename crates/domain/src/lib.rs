@@ -11,6 +11,7 @@ mod failure;
 mod ids;
 mod instance;
 mod left_out;
+mod limits;
 mod lineage;
 mod notice;
 mod parts;
@@ -31,6 +32,7 @@ pub use ids::{
 };
 pub use instance::{INSTANCE_PREFIX, InstanceName, NotOurs};
 pub use left_out::{LeftOut, LeftOutRule, SchemaEntry, TargetRights, left_out};
+pub use limits::SourceLimits;
 pub use lineage::{InvalidLineage, InvalidLsn, Lineage, Lsn};
 pub use notice::{Notice, NoticeKind, Severity};
 pub use parts::{Batch, BlockRange, CutLimits, PartPlan, batches, cut};

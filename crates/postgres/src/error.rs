@@ -142,6 +142,22 @@ pub(crate) fn sql_state(error: &tokio_postgres::Error) -> Option<&str> {
     error.code().map(SqlState::code)
 }
 
+/// A statement that was cancelled, or a session that was ended, by somebody's wish: statement timeouts are off here.
+pub(crate) fn was_ended(error: &tokio_postgres::Error) -> bool {
+    sql_state(error).is_some_and(|code| ["57014", "57P01"].contains(&code))
+}
+
+/// A lock that was not granted within `lock_timeout`.
+pub(crate) fn lock_not_granted(error: &tokio_postgres::Error) -> bool {
+    sql_state(error) == Some("55P03")
+}
+
+/// A read-only transaction fails to serialize, or dies in a deadlock, only by a conflict with a standby's replay.
+/// Source: <https://www.postgresql.org/docs/current/hot-standby.html>, read 2026-11-21.
+pub(crate) fn is_standby_conflict(error: &tokio_postgres::Error) -> bool {
+    sql_state(error).is_some_and(|code| ["40001", "40P01"].contains(&code))
+}
+
 /// Errors that pass by themselves: connection loss, resources, shutdown, conflicts, lock and statement timeouts, and
 /// rows that refer to rows which are loaded later.
 /// Source: <https://www.postgresql.org/docs/current/errcodes-appendix.html>, read 2026-11-21.

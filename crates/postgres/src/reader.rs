@@ -1,6 +1,6 @@
 //! Reads rows back as `COPY` text, in pieces.
 
-use crate::error::ConnectError;
+use crate::error::{ConnectError, is_standby_conflict, lock_not_granted, was_ended};
 use crate::inventory;
 use crate::session::Session;
 use async_trait::async_trait;
@@ -9,6 +9,7 @@ use futures::StreamExt;
 use keepsake_domain::{PartPlan, SequenceValue, TableName, quote_identifier};
 use keepsake_steps::ports::{Chunk, ChunkSender, RowReader, SourceError};
 use std::pin::pin;
+use tokio_postgres::Statement;
 
 /// A piece is sent when it holds this much: the server sends one message per row, which would drown the channel.
 const PIECE_BYTES: usize = 1 << 20;
@@ -38,11 +39,19 @@ const SAME_STORAGE: &str = "
 /// One connection in a read-only transaction.
 pub(crate) struct Reader {
     session: Session,
+    same_storage: Statement,
 }
 
 impl Reader {
-    pub fn new(session: Session) -> Self {
-        Self { session }
+    /// A lock that is taken in a savepoint is given back with it. Without, a table that was read in the first minute
+    /// would stay locked until this connection's last part.
+    pub async fn open(session: Session) -> Result<Self, ConnectError> {
+        let act = "begin to read";
+        session.run(act, "SAVEPOINT part").await?;
+        // Prepared once: of 10,000 small tables each question costs one round trip.
+        let same_storage =
+            session.client.prepare(SAME_STORAGE).await.map_err(|error| session.failed(act, &error))?;
+        Ok(Self { session, same_storage })
     }
 
     /// Sends the rows of a copy. Their end is left to the caller, who first lets another statement succeed: the
@@ -59,15 +68,30 @@ impl Reader {
 
     /// Refuses rows of a table that was truncated, rewritten or replaced after the snapshot: they are not the
     /// snapshot's. Nothing holds a lock on a table from the snapshot on, for that would make the source's own
-    /// statements wait; the copy's lock does from here to the transaction's end, so the answer stays true.
+    /// statements wait; the copy's lock lasts until this was answered, so the answer is true of all that was copied.
     async fn unchanged(&self, table: &TableName) -> Result<(), SourceError> {
         let act = format!("read table {table}");
-        let is_same = self.session.all(&act, SAME_STORAGE, &[&table.schema, &table.name]).await?;
+        let asked = self.session.client.query(&self.same_storage, &[&table.schema, &table.name]).await;
+        let is_same = asked.map_err(|error| read_failed(&self.session, &act, &act, &error))?;
         if is_same.first().is_some_and(|row| row.get(0)) {
             return Ok(());
         }
         Err(SourceError::TableChanged { table: table.to_string() })
     }
+}
+
+fn read_failed(session: &Session, act: &str, what: &str, error: &tokio_postgres::Error) -> SourceError {
+    let (what, place) = (what.to_owned(), session.place.clone());
+    if was_ended(error) {
+        return SourceError::GaveWay { what, place };
+    }
+    if lock_not_granted(error) {
+        return SourceError::LockNotGranted { what, place };
+    }
+    if is_standby_conflict(error) {
+        return SourceError::StandbyConflict { place };
+    }
+    session.failed(act, error).into()
 }
 
 async fn end(what: &str, to: &ChunkSender) -> Result<(), SourceError> {
@@ -82,7 +106,7 @@ async fn copy(
     to: &ChunkSender,
 ) -> Result<(), SourceError> {
     let gone = || SourceError::ReceiverGone { what: what.to_owned() };
-    let failed = |error: tokio_postgres::Error| SourceError::from(session.failed(act, &error));
+    let failed = |error: tokio_postgres::Error| read_failed(session, act, what, &error);
     let mut rows = pin!(session.client.copy_out(sql).await.map_err(failed)?);
     let mut piece = BytesMut::with_capacity(PIECE_BYTES);
     while let Some(row) = rows.next().await {
@@ -111,6 +135,7 @@ impl RowReader for Reader {
         let what = format!("table {}", part.table);
         self.stream(&what, &copy_statement(part), to).await?;
         self.unchanged(&part.table).await?;
+        self.session.run("give the table's lock back", "ROLLBACK TO SAVEPOINT part").await?;
         end(&what, to).await
     }
 

@@ -87,6 +87,11 @@ impl Session {
         Ok(())
     }
 
+    /// How the session is called in the server's views. The text is ours and holds no quote.
+    pub async fn label(&self, label: &str) -> Result<(), ConnectError> {
+        self.run("name the session", &format!("SET application_name = '{label}'")).await
+    }
+
     pub async fn run(&self, act: &str, sql: &str) -> Result<(), ConnectError> {
         self.client.batch_execute(sql).await.map_err(|error| self.failed(act, &error))
     }

@@ -126,7 +126,8 @@ pub async fn prepare_run(
     policy: &Policy,
     execution: &Execution,
 ) -> Result<Run, StepError> {
-    let facts = with.source.preflight().await?;
+    let connections = policy.limits.connections(policy.max_parallel_jobs);
+    let facts = with.source.preflight(connections).await?;
     let layout = ArchiveLayout::new(&policy.source.name, facts.lineage.clone(), execution.backup_id);
     let layout = layout.map_err(|invalid| {
         StepError::found(
@@ -235,6 +236,7 @@ fn run(
         relay_seconds: policy.relay_seconds,
         part_size_bytes: policy.part_size_bytes,
         jobs: policy.max_parallel_jobs,
+        limits: policy.limits,
         compression: policy.compression,
         test_restore: policy.test_restore,
         notify_success: policy.notify_success,

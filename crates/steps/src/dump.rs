@@ -1,8 +1,11 @@
 //! Dump: everything of the database that is not rows, and the plan of the parts that are.
 
 use crate::hold_snapshot::wait_for_holder;
-use crate::ports::{Clock, DatabaseShape, Holds, Repository, RepositoryError, RowReader, Source};
+use crate::ports::{
+    Clock, DatabaseShape, Holds, Repository, RepositoryError, RowReader, Source, SourceError,
+};
 use crate::streams::{Sealing, digest_large_objects, send_all, upload_sealed};
+use crate::upload_parts::GIVE_WAY_TRIES;
 use crate::{DumpPlan, Run, StepError, Work};
 use bytes::Bytes;
 use keepsake_archive::{ArchiveLayout, Attempt, Blobs, Content, StoredObject, readme};
@@ -53,7 +56,7 @@ pub async fn dump(dumper: &Dumper, run: &Run) -> Result<DumpPlan, StepError> {
     let globals = write_globals(dumper, run, &layout, &shape).await?;
     let readme = write_readme(dumper, run, &layout, &shape.coverage).await?;
     let blobs = write_blobs(dumper, run, &layout, &name, &shape, reader.as_mut()).await?;
-    let limits = CutLimits { part_bytes: run.part_size_bytes, ..CutLimits::default() };
+    let limits = cut_limits(run);
     let parts = cut(&shape.tables, limits);
     let batches = batches(parts.clone(), limits);
     let mut plan = DumpPlan {
@@ -75,6 +78,14 @@ pub async fn dump(dumper: &Dumper, run: &Run) -> Result<DumpPlan, StepError> {
     Ok(dumper.work.plan().await?.unwrap_or(plan))
 }
 
+/// At a low bandwidth batches are smaller, so that each still fits into a function's time, and so are parts, so that
+/// none keeps its table locked for longer.
+fn cut_limits(run: &Run) -> CutLimits {
+    let usual = CutLimits::default();
+    let batch_bytes = run.limits.batch_bytes(usual.batch_bytes);
+    CutLimits { part_bytes: run.part_size_bytes.min(batch_bytes), batch_bytes, ..usual }
+}
+
 fn sealing(run: &Run, content: Content) -> Sealing<'_> {
     Sealing { recipient: &run.recipient, level: run.compression, content }
 }
@@ -85,11 +96,19 @@ async fn write_schema(
     layout: &ArchiveLayout,
     snapshot_name: &str,
 ) -> Result<(StoredObject, u64), StepError> {
-    let key = layout.schema(Attempt(Uuid::now_v7()));
-    let produce = |to| async move { Ok(dumper.source.dump_schema(snapshot_name, &to).await?) };
-    let (object, content) =
-        upload_sealed(dumper.repository.as_ref(), &key, sealing(run, Content::Opaque), produce).await?;
-    Ok((object, content.raw_bytes))
+    let mut tries = 0;
+    loop {
+        let key = layout.schema(Attempt(Uuid::now_v7()));
+        let produce = |to| async move { Ok(dumper.source.dump_schema(snapshot_name, &to).await?) };
+        tries += 1;
+        match upload_sealed(dumper.repository.as_ref(), &key, sealing(run, Content::Opaque), produce).await {
+            // pg_dump keeps every table locked until it ends, so it gives way to whoever waits for one of them.
+            Err(StepError::Source(SourceError::GaveWay { .. })) if tries < GIVE_WAY_TRIES => {
+                tracing::warn!(tries, "pg_dump gave way; dumping the schema again");
+            }
+            outcome => return outcome.map(|(object, content)| (object, content.raw_bytes)),
+        }
+    }
 }
 
 async fn write_globals(

@@ -1,9 +1,9 @@
 //! Hold the snapshot, in a relay: each holder imports it from the one before and exports it again, so that it
 //! outlives any single function.
 
-use crate::ports::{Clock, HeldSnapshot, Holds, Lease, Leases, Source, SourceError};
+use crate::ports::{Clock, GiveWay, HeldSnapshot, Holds, Lease, Leases, Source, SourceError, Waiting};
 use crate::{Run, StepError, TakenSnapshot, Work};
-use keepsake_domain::{ExecutionRowId, FailureClass};
+use keepsake_domain::{ExecutionRowId, FailureClass, Timestamp};
 use std::time::Duration;
 
 /// How often a holder shows life and asks whether it is still needed. Readers take a holder for dead after 30 s.
@@ -16,6 +16,10 @@ pub const GRACE: Duration = Duration::from_secs(60);
 /// How long the second lane waits for the first holder to announce itself. With the longest relay (780 s) and its
 /// grace (60 s) a second holder still ends within a function's 900 s.
 const FIRST_HOLDER_WAIT: Duration = Duration::from_secs(55);
+
+/// How long a cancelled reader has to notice, before its session is ended: a server that is just sending to a slow
+/// reader takes note of a cancel only with its next row.
+const CANCEL_GRACE: Duration = Duration::from_secs(5);
 
 /// Which of the two lanes of the relay a holder runs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -74,7 +78,16 @@ pub async fn hold_snapshot(holder: &Holder<'_>, run: &Run, lane: Lane) -> Result
         .publish(run.execution_row, lane.name(), held.name(), held.backend_pid(), ends_at)
         .await?;
     tracing::info!(relay_number = number, lane = lane.name(), snapshot = held.name(), "holding the snapshot");
-    let outcome = keep(holder, run.execution_row, number, held.as_ref(), relay).await;
+    let began = holder.clock.now();
+    let taken_at = holder.work.snapshot().await?.map_or(held.taken_at(), |taken| taken.taken_at);
+    let keeping = Keeping {
+        number,
+        relay,
+        began,
+        // By the source's clock on both ends, so that ours may be wrong.
+        age_at_start: span(taken_at, held.taken_at()),
+    };
+    let outcome = keep(holder, run, &keeping, held.as_ref()).await;
     // The row is told first: a reader must not find a holder that is about to end.
     holder.holds.ended(run.execution_row, number).await?;
     held.end().await?;
@@ -151,24 +164,40 @@ pub(crate) async fn wait_for_holder(
     ))
 }
 
+/// One holder's turn.
+struct Keeping {
+    number: u32,
+    relay: Duration,
+    began: Timestamp,
+    age_at_start: Duration,
+}
+
 async fn keep(
     holder: &Holder<'_>,
-    execution: ExecutionRowId,
-    number: u32,
+    run: &Run,
+    keeping: &Keeping,
     held: &dyn HeldSnapshot,
-    relay: Duration,
 ) -> Result<bool, StepError> {
-    let began = holder.clock.now();
+    let (execution, number) = (run.execution_row, keeping.number);
     loop {
-        held.check().await?;
+        let strain = held.check(run.limits.lock_patience()).await?;
         if holder.holds.heartbeat(execution, number).await? {
+            // None is left after a dump that ended well; after one that failed, workers may still be reading.
+            held.end_readers().await?;
             return Ok(true);
         }
-        let age = Duration::try_from(holder.clock.now().duration_since(began)).unwrap_or_default();
-        if age >= relay && has_successor(holder, execution, number).await? {
+        give_way(run, held, &strain.waiting).await?;
+        let turn = span(keeping.began, holder.clock.now());
+        if let Some(reached) = too_old(run, keeping.age_at_start + turn, strain.transactions) {
+            if let Err(error) = held.end_readers().await {
+                tracing::warn!(%error, "readers may go on until the end of their batch");
+            }
+            return Err(reached);
+        }
+        if turn >= keeping.relay && has_successor(holder, execution, number).await? {
             return Ok(false);
         }
-        if age >= relay + GRACE {
+        if turn >= keeping.relay + GRACE {
             return Err(StepError::found(
                 FailureClass::Permanent,
                 format!("holder {number} found no successor within {} s", GRACE.as_secs()),
@@ -178,6 +207,52 @@ async fn keep(
         }
         holder.clock.sleep(BEAT).await;
     }
+}
+
+/// Whoever waits behind a reader of ours for longer than the policy's patience comes first: the reader's part is read
+/// again later.
+async fn give_way(run: &Run, held: &dyn HeldSnapshot, waiting: &[Waiting]) -> Result<(), StepError> {
+    let patience = run.limits.lock_patience();
+    for behind in waiting {
+        let how = if behind.waited < patience + CANCEL_GRACE { GiveWay::Cancel } else { GiveWay::Terminate };
+        tracing::warn!(
+            wants = behind.wants,
+            waited_seconds = behind.waited.as_secs(),
+            ?how,
+            "giving way to a statement that waits behind our lock"
+        );
+        held.give_way(behind, how).await?;
+    }
+    Ok(())
+}
+
+fn too_old(run: &Run, age: Duration, transactions: u64) -> Option<StepError> {
+    let limits = &run.limits;
+    let what = if age >= limits.max_snapshot_age() {
+        format!(
+            "the snapshot is {} s old and this policy allows {} s",
+            age.as_secs(),
+            limits.max_snapshot_age_seconds
+        )
+    } else if transactions > limits.max_snapshot_age_transactions {
+        format!(
+            "{transactions} transactions began since the snapshot and this policy allows {}",
+            limits.max_snapshot_age_transactions
+        )
+    } else {
+        return None;
+    };
+    Some(StepError::found(
+        FailureClass::Permanent,
+        what,
+        "no new recovery point was made; the snapshot was let go so that the source's vacuum can work again",
+        "read faster (max_parallel_jobs, bandwidth_limit_mbps), at a quieter time, or allow more \
+         (max_snapshot_age_seconds, max_snapshot_age_transactions)",
+    ))
+}
+
+fn span(from: Timestamp, to: Timestamp) -> Duration {
+    Duration::try_from(to.duration_since(from)).unwrap_or_default()
 }
 
 async fn has_successor(

@@ -9,6 +9,7 @@ mod error;
 mod hold_snapshot;
 mod list_backups;
 mod open_backup;
+mod pace;
 mod read_back;
 mod rechunk;
 mod record_outcome;

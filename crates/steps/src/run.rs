@@ -3,7 +3,9 @@
 use crate::StepError;
 use crate::ports::{PolicyCopy, SourceFacts};
 use keepsake_archive::{ArchiveLayout, Recipient};
-use keepsake_domain::{BackupId, ExecutionRowId, FailureClass, FencingToken, SourceId, Timestamp};
+use keepsake_domain::{
+    BackupId, ExecutionRowId, FailureClass, FencingToken, SourceId, SourceLimits, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 /// One run of a policy. Made by `begin`, then handed unchanged to every later step. Holds no secret.
@@ -43,6 +45,9 @@ pub struct Run {
     pub part_size_bytes: u64,
     /// Connections per worker.
     pub jobs: u32,
+    /// What the run may cost its source.
+    #[serde(default)]
+    pub limits: SourceLimits,
     /// zstd level.
     pub compression: i32,
     /// Whether the backup is restored and compared.

@@ -2,7 +2,8 @@
 
 use crate::dump::Dumper;
 use crate::hold_snapshot::wait_for_holder;
-use crate::ports::{RowReader, SourceError};
+use crate::pace::Pace;
+use crate::ports::{ChunkSender, RowReader, SourceError};
 use crate::streams::{Sealing, check_stored, upload_sealed};
 use crate::{Run, StepError};
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -14,6 +15,9 @@ use uuid::Uuid;
 /// A snapshot's name can end between reading it and importing it, when a relay falls just there; the next name is
 /// there by then.
 const IMPORT_TRIES: u32 = 3;
+
+/// How often a part is read in one call: who changes a table's definition more often than that changes it all day.
+pub(crate) const GIVE_WAY_TRIES: u32 = 3;
 
 /// Told of each part that stands.
 pub type PartSeen = dyn Fn(&Part) + Send + Sync;
@@ -32,8 +36,9 @@ pub async fn upload_parts(
 ) -> Result<Vec<Part>, StepError> {
     let queue = Arc::new(Mutex::new(parts.iter().rev().cloned().collect::<Vec<_>>()));
     let workers = (run.jobs.max(1) as usize).min(parts.len().max(1));
+    let pace = Pace::of(run, dumper.clock.now());
     let mut running: FuturesUnordered<_> =
-        (0..workers).map(|_| upload_queue(dumper, run, Arc::clone(&queue), seen)).collect();
+        (0..workers).map(|_| upload_queue(dumper, run, pace.as_ref(), Arc::clone(&queue), seen)).collect();
     let mut done = Vec::with_capacity(parts.len());
     while let Some(outcome) = running.next().await {
         done.extend(outcome?);
@@ -45,6 +50,7 @@ pub async fn upload_parts(
 async fn upload_queue(
     dumper: &Dumper,
     run: &Run,
+    pace: Option<&Pace>,
     queue: Arc<Mutex<Vec<PartPlan>>>,
     seen: &PartSeen,
 ) -> Result<Vec<Part>, StepError> {
@@ -53,18 +59,39 @@ async fn upload_queue(
     while let Some(plan) = next(&queue) {
         let part = match receipt(dumper, &plan).await? {
             Some(part) => part,
-            None => {
-                let open = match reader.take() {
-                    Some(open) => open,
-                    None => open_reader(dumper, run).await?,
-                };
-                upload_part(dumper, run, &plan, reader.insert(open).as_mut()).await?
-            }
+            None => upload_patiently(dumper, run, pace, &plan, &mut reader).await?,
         };
         seen(&part);
         done.push(part);
     }
     Ok(done)
+}
+
+/// Reads a part again that gave way to somebody who waited for its table; by then that one is through or first in line.
+async fn upload_patiently(
+    dumper: &Dumper,
+    run: &Run,
+    pace: Option<&Pace>,
+    plan: &PartPlan,
+    reader: &mut Option<Box<dyn RowReader>>,
+) -> Result<Part, StepError> {
+    let mut tries = 0;
+    loop {
+        let mut open = match reader.take() {
+            Some(open) => open,
+            None => open_reader(dumper, run).await?,
+        };
+        tries += 1;
+        match upload_part(dumper, run, pace, plan, open.as_mut()).await {
+            Err(StepError::Source(SourceError::GaveWay { .. })) if tries < GIVE_WAY_TRIES => {
+                tracing::warn!(part = plan.number, table = %plan.table, tries, "gave way; reading the part again");
+            }
+            outcome => {
+                *reader = Some(open);
+                return outcome;
+            }
+        }
+    }
 }
 
 fn next(queue: &Mutex<Vec<PartPlan>>) -> Option<PartPlan> {
@@ -94,12 +121,17 @@ async fn open_reader(dumper: &Dumper, run: &Run) -> Result<Box<dyn RowReader>, S
 async fn upload_part(
     dumper: &Dumper,
     run: &Run,
+    pace: Option<&Pace>,
     plan: &PartPlan,
     reader: &mut dyn RowReader,
 ) -> Result<Part, StepError> {
     let key = run.layout()?.part(plan.number, Attempt(Uuid::now_v7()));
     let sealing = Sealing { recipient: &run.recipient, level: run.compression, content: Content::Rows };
-    let produce = |to| async move { Ok(reader.copy_out(plan, &to).await?) };
+    let produce = |to| async move {
+        let Some(pace) = pace else { return Ok(reader.copy_out(plan, &to).await?) };
+        let read = |to: ChunkSender| async move { reader.copy_out(plan, &to).await };
+        Ok(pace.hold_back(dumper.clock.as_ref(), read, to).await?)
+    };
     let (object, content) = upload_sealed(dumper.repository.as_ref(), &key, sealing, produce).await?;
     let part = Part {
         number: plan.number,

@@ -16,7 +16,8 @@ use futures::future::BoxFuture;
 use keepsake_archive::ServerFacts;
 use keepsake_domain::{Lineage, Lsn, TransactionSnapshot};
 use keepsake_steps::ports::{
-    Chunk, ChunkSender, Clock, DatabaseShape, HeldSnapshot, RowReader, Source, SourceError, SourceFacts,
+    Chunk, ChunkSender, Clock, DatabaseShape, GiveWay, HeldSnapshot, RowReader, Source, SourceError,
+    SourceFacts, Waiting,
 };
 use reader::Between;
 use snapshots::{Held, View};
@@ -37,6 +38,9 @@ struct State {
     /// Exported names and what their holders see.
     held: BTreeMap<String, Arc<View>>,
     taken: Vec<Arc<View>>,
+    waiting: Vec<Waiting>,
+    gave_way: Vec<(i32, GiveWay)>,
+    readers_ended: usize,
     script: Script,
 }
 
@@ -57,6 +61,9 @@ impl MemorySource {
             exported: 0,
             held: BTreeMap::new(),
             taken: Vec::new(),
+            waiting: Vec::new(),
+            gave_way: Vec::new(),
+            readers_ended: 0,
             script: Script::default(),
         };
         Self { clock, state: Arc::new(Mutex::new(state)), between: Arc::default() }
@@ -77,6 +84,23 @@ impl MemorySource {
     /// Called before each table is read: for write load, and for time that a read takes.
     pub fn between_reads(&self, act: impl Fn() -> BoxFuture<'static, ()> + Send + Sync + 'static) {
         *self.between.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(act));
+    }
+
+    /// Somebody waits behind a reader, until a holder gives way.
+    pub fn wait_behind(&self, waiting: Waiting) {
+        self.lock().waiting.push(waiting);
+    }
+
+    /// Which readers gave way, and how.
+    #[must_use]
+    pub fn gave_way(&self) -> Vec<(i32, GiveWay)> {
+        self.lock().gave_way.clone()
+    }
+
+    /// How often a holder ended all readers.
+    #[must_use]
+    pub fn readers_ended(&self) -> usize {
+        self.lock().readers_ended
     }
 
     /// Ends all holding transactions, as a restart of the server does.
@@ -129,7 +153,7 @@ impl MemorySource {
 
 #[async_trait]
 impl Source for MemorySource {
-    async fn preflight(&self) -> Result<SourceFacts, SourceError> {
+    async fn preflight(&self, _connections: u32) -> Result<SourceFacts, SourceError> {
         Ok(SourceFacts {
             database: "wedsync".to_owned(),
             lineage: Lineage { system_identifier: 7_298_304, timeline: 1, database_oid: 16_384 },
@@ -161,6 +185,9 @@ impl Source for MemorySource {
 
     async fn dump_schema(&self, snapshot_name: &str, to: &ChunkSender) -> Result<(), SourceError> {
         let archive = self.view(snapshot_name)?.database.schema().to_archive();
+        if self.lock().script.next_dump_gives_way() {
+            return Err(SourceError::GaveWay { what: "the schema".to_owned(), place: PLACE.to_owned() });
+        }
         let fault = self.lock().script.next_dump();
         send_dump(archive, fault, to).await
     }

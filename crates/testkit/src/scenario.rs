@@ -182,6 +182,7 @@ fn policy(primary: &str, copy: &str, recovery: &RecoveryKey) -> Policy {
         relay_seconds: 840,
         part_size_bytes: 400,
         max_parallel_jobs: 2,
+        limits: keepsake_domain::SourceLimits::default(),
         compression: 1,
         test_restore: true,
         notify_success: true,

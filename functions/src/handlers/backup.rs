@@ -41,7 +41,8 @@ pub struct RunInput {
 /// [`FunctionError`].
 pub async fn begin(app: Arc<App>, input: BeginInput) -> Result<Run, FunctionError> {
     let catalog = app.catalog().await?;
-    let policy = read_policy(catalog.as_ref(), &input.policy).await?;
+    let mut policy = read_policy(catalog.as_ref(), &input.policy).await?;
+    policy.limits.workers = app.settings.map_concurrency;
     let begin =
         BeginCatalog { leases: catalog.as_ref(), executions: catalog.as_ref(), clock: app.clock.as_ref() };
     let request = BeginRequest { execution_id: input.execution_id, requested_by: input.requested_by };

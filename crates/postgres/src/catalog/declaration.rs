@@ -1,6 +1,6 @@
 //! What people declare in a file: sources, locations and policies, by name.
 
-use keepsake_domain::{Classified, Explanation, FailureClass};
+use keepsake_domain::{Classified, Explanation, FailureClass, SourceLimits};
 use keepsake_steps::ports::Provider;
 use serde::{Deserialize, Serialize};
 
@@ -107,9 +107,18 @@ pub struct PolicyDeclaration {
     /// Connections per worker.
     #[serde(default = "two")]
     pub max_parallel_jobs: u32,
-    /// Limit on what is read from the source; none if left out.
+    /// Megabits of rows per second that all workers together read from the source; no limit if left out.
     #[serde(default)]
     pub bandwidth_limit_mbps: Option<u32>,
+    /// How long somebody's statement may wait behind a lock of the run before the run gives way, 1 to 3600.
+    #[serde(default = "lock_patience")]
+    pub lock_patience_seconds: u32,
+    /// The run is given up when its snapshot is older, 1 to 86400.
+    #[serde(default = "snapshot_age")]
+    pub max_snapshot_age_seconds: u32,
+    /// The run is given up when more transactions began since its snapshot, 1 to 1,000,000,000.
+    #[serde(default = "snapshot_transactions")]
+    pub max_snapshot_age_transactions: u64,
     /// 1 (first) to 10 (last).
     #[serde(default = "five")]
     pub priority_level: u32,
@@ -207,6 +216,15 @@ fn relay() -> u32 {
 /// 256 MiB.
 fn part_size() -> u64 {
     268_435_456
+}
+fn lock_patience() -> u32 {
+    SourceLimits::default().lock_patience_seconds
+}
+fn snapshot_age() -> u32 {
+    SourceLimits::default().max_snapshot_age_seconds
+}
+fn snapshot_transactions() -> u64 {
+    SourceLimits::default().max_snapshot_age_transactions
 }
 fn rpo() -> u32 {
     15

@@ -3,7 +3,7 @@
 use super::PostgresCatalog;
 use super::error::{failed, not_found, refused};
 use async_trait::async_trait;
-use keepsake_domain::{LocationId, PolicyId, SourceId};
+use keepsake_domain::{LocationId, PolicyId, SourceId, SourceLimits};
 use keepsake_steps::ports::{CatalogError, Policies, Policy, PolicyCopy, PolicySource, Provider};
 use tokio_postgres::Row;
 
@@ -11,7 +11,8 @@ const ACT: &str = "read a policy";
 
 const POLICY: &str = "\
 select p.id, p.name, p.is_active, p.kms_key_id, p.recovery_recipients, p.relay_seconds, p.part_size_bytes,
-  p.max_parallel_jobs, p.compression_level, p.test_restore, p.notify_success,
+  p.max_parallel_jobs, p.bandwidth_limit_mbps, p.lock_patience_seconds, p.max_snapshot_age_seconds,
+  p.max_snapshot_age_transactions, p.compression_level, p.test_restore, p.notify_success,
   s.id as source_id, s.name as source, s.provider, s.connection_secret
 from keepsake.backup_policies p join keepsake.sources s on s.id = p.source_id
 where p.name = $1";
@@ -64,6 +65,17 @@ fn read_policy(row: &Row, primary: PolicyCopy) -> Result<Policy, tokio_postgres:
         relay_seconds: row.try_get::<_, i32>("relay_seconds")?.unsigned_abs(),
         part_size_bytes: row.try_get::<_, i64>("part_size_bytes")?.unsigned_abs(),
         max_parallel_jobs: row.try_get::<_, i32>("max_parallel_jobs")?.unsigned_abs(),
+        limits: SourceLimits {
+            lock_patience_seconds: row.try_get::<_, i32>("lock_patience_seconds")?.unsigned_abs(),
+            max_snapshot_age_seconds: row.try_get::<_, i32>("max_snapshot_age_seconds")?.unsigned_abs(),
+            max_snapshot_age_transactions: row
+                .try_get::<_, i64>("max_snapshot_age_transactions")?
+                .unsigned_abs(),
+            bandwidth_limit_mbps: row
+                .try_get::<_, Option<i32>>("bandwidth_limit_mbps")?
+                .map(i32::unsigned_abs),
+            ..SourceLimits::default()
+        },
         compression: row.try_get("compression_level")?,
         test_restore: row.try_get("test_restore")?,
         notify_success: row.try_get("notify_success")?,

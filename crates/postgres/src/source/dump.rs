@@ -33,18 +33,63 @@ pub(super) async fn dump(
     to: &ChunkSender,
 ) -> Result<(), SourceError> {
     // Its own session, so that a snapshot that is gone is told apart from a failing pg_dump.
-    let session: Session = super::snapshot::in_snapshot(&source.url, snapshot_name).await?;
+    let session: Session = super::snapshot::in_snapshot(source, &source.label, snapshot_name).await?;
     let program = pg_dump_for(&source.pg_bin, &session).await?;
+    drop(session);
     let address = Address::of(&source.url)?;
     let mut child = command(&program, &address);
     child
+        .env("PGAPPNAME", &source.label)
         .args(["--format=custom", "--compress=0", "--no-password", "--lock-wait-timeout=60000"])
         .arg(format!("--snapshot={snapshot_name}"))
         .args(dump.options);
     stream_out(child, &address, to).await.map_err(|failure| match failure {
-        ChildFailure::Failed(said) => SourceError::ClientFailed { program: "pg_dump".to_owned(), said },
+        ChildFailure::Failed(said) => failed(dump.what, &address.place, said),
         ChildFailure::ReceiverGone | ChildFailure::CutOff => {
             SourceError::ReceiverGone { what: dump.what.to_owned() }
         }
     })
+}
+
+/// What a `pg_dump` that failed had met. Its own words are English (`LC_ALL=C`); a server's are in the server's
+/// language, and where that is another one, its errors stay what they are: failures that a person reads.
+fn failed(what: &str, place: &str, said: String) -> SourceError {
+    let (what, place) = (what.to_owned(), place.to_owned());
+    let has = |words: &str| said.contains(words);
+    if has("conflict with recovery") {
+        return SourceError::StandbyConflict { place };
+    }
+    if has("due to user request") || has("due to administrator command") {
+        return SourceError::GaveWay { what, place };
+    }
+    // It waits for locks with a timeout, and for nothing else.
+    if has("uery was: LOCK TABLE") && !has("permission denied") {
+        return SourceError::LockNotGranted { what, place };
+    }
+    SourceError::ClientFailed { program: "pg_dump".to_owned(), said }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keepsake_domain::{Classified, FailureClass};
+
+    #[test]
+    fn what_passes_is_told_from_what_does_not() {
+        let lock = "pg_dump: error: query failed: ERROR:  canceling statement due to statement timeout\n\
+                    pg_dump: detail: Query was: LOCK TABLE public.t IN ACCESS SHARE MODE";
+        let cases = [
+            (lock, FailureClass::Transient),
+            ("ERROR:  canceling statement due to user request", FailureClass::Transient),
+            ("FATAL:  terminating connection due to conflict with recovery", FailureClass::Transient),
+            (
+                "ERROR:  permission denied for table t\nQuery was: LOCK TABLE public.t",
+                FailureClass::Permanent,
+            ),
+            ("error: server version mismatch", FailureClass::Permanent),
+        ];
+        for (said, class) in cases {
+            assert_eq!(failed("the schema", "h/d", said.to_owned()).class(), class, "{said}");
+        }
+    }
 }

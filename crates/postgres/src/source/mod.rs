@@ -4,6 +4,7 @@ mod dump;
 mod preflight;
 pub(crate) use preflight::shortened;
 mod snapshot;
+mod strain;
 
 use crate::client_tools::PgBin;
 use crate::inventory;
@@ -20,32 +21,33 @@ pub struct PostgresSource {
     url: ConnectionUrl,
     provider: Provider,
     pg_bin: PgBin,
+    label: String,
 }
 
 impl PostgresSource {
     /// `provider` counts where the server does not show its own; `pg_bin` says where `pg_dump` is looked for.
     #[must_use]
     pub fn new(url: ConnectionUrl, provider: Provider, pg_bin: PgBin) -> Self {
-        Self { url, provider, pg_bin }
+        Self { url, provider, pg_bin, label: "keepsake".to_owned() }
     }
 }
 
 #[async_trait]
 impl Source for PostgresSource {
-    async fn preflight(&self) -> Result<SourceFacts, SourceError> {
-        preflight::preflight(&self.url, &self.pg_bin).await
+    async fn preflight(&self, connections: u32) -> Result<SourceFacts, SourceError> {
+        preflight::preflight(&self.url, &self.pg_bin, connections).await
     }
 
     async fn take_snapshot(&self) -> Result<Box<dyn HeldSnapshot>, SourceError> {
-        Ok(Box::new(snapshot::Holder::take(&self.url).await?))
+        Ok(Box::new(snapshot::Holder::take(self).await?))
     }
 
     async fn take_over_snapshot(&self, name: &str) -> Result<Box<dyn HeldSnapshot>, SourceError> {
-        Ok(Box::new(snapshot::Holder::take_over(&self.url, name).await?))
+        Ok(Box::new(snapshot::Holder::take_over(self, name).await?))
     }
 
     async fn shape(&self, snapshot_name: &str) -> Result<DatabaseShape, SourceError> {
-        let session = snapshot::in_snapshot(&self.url, snapshot_name).await?;
+        let session = snapshot::in_snapshot(self, &self.label, snapshot_name).await?;
         let provider = match inventory::provider(&session).await? {
             Provider::Plain => self.provider,
             recognised => recognised,
@@ -68,6 +70,7 @@ impl Source for PostgresSource {
     }
 
     async fn reader(&self, snapshot_name: &str) -> Result<Box<dyn RowReader>, SourceError> {
-        Ok(Box::new(Reader::new(snapshot::in_snapshot(&self.url, snapshot_name).await?)))
+        let session = snapshot::in_snapshot(self, &self.label, snapshot_name).await?;
+        Ok(Box::new(Reader::open(session).await?))
     }
 }

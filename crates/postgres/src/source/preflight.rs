@@ -8,6 +8,28 @@ use keepsake_steps::ports::{SourceError, SourceFacts};
 
 /// TID range scans, by which large tables are cut, came with 14.
 const OLDEST_MAJOR: u32 = 14;
+/// Connections that a run leaves to others, as many as Postgres keeps for superusers by default.
+const KEPT_FREE: i64 = 3;
+
+/// How many connections this role could open in this database beside this one, and which limit says so. What is kept
+/// for superusers and the like (`reserved_connections` from 16 on) is nobody's to take, also if we are one. Parallel
+/// workers count as connections where the role may not see that they are none. A role's own limit is for
+/// us alone; superusers have none, and none of a database.
+const FREE_CONNECTIONS: &str = "
+    WITH others AS (
+        SELECT datid, usesysid FROM pg_stat_activity WHERE datid IS NOT NULL
+            AND COALESCE(backend_type, 'client backend') = 'client backend' AND pid <> pg_backend_pid()),
+    me AS (SELECT oid, rolname, rolconnlimit FROM pg_roles WHERE rolname = current_user AND NOT rolsuper)
+    SELECT free, kept, bound FROM (
+        SELECT current_setting('max_connections')::int8 - current_setting('superuser_reserved_connections')::int8
+            - COALESCE(current_setting('reserved_connections', true)::int8, 0)
+            - (SELECT count(*) FROM others), $1::int8, 'max_connections'
+        UNION ALL SELECT rolconnlimit - (SELECT count(*) FROM others WHERE usesysid = r.oid),
+            0, 'connection limit of role ' || rolname FROM me r WHERE rolconnlimit >= 0
+        UNION ALL SELECT datconnlimit - (SELECT count(*) FROM others WHERE datid = d.oid),
+            $1::int8, 'connection limit of database ' || datname FROM pg_database d
+            WHERE datname = current_database() AND datconnlimit >= 0 AND EXISTS (SELECT FROM me)
+    ) AS bounds (free, kept, bound) ORDER BY free - kept LIMIT 1";
 /// How many objects an error names.
 const NAMED: usize = 20;
 
@@ -18,7 +40,11 @@ const OURS: &str =
     WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
     OR EXISTS (SELECT FROM pg_extension e WHERE c.oid = ANY (e.extconfig)))";
 
-pub(super) async fn preflight(url: &ConnectionUrl, pg_bin: &PgBin) -> Result<SourceFacts, SourceError> {
+pub(super) async fn preflight(
+    url: &ConnectionUrl,
+    pg_bin: &PgBin,
+    connections: u32,
+) -> Result<SourceFacts, SourceError> {
     let session = Session::open(url).await?;
     let row = session
         .one(
@@ -34,6 +60,7 @@ pub(super) async fn preflight(url: &ConnectionUrl, pg_bin: &PgBin) -> Result<Sou
         wal_access(&session, &role, row.get(3)).await?,
         not_readable(&session, &role).await?,
         hidden_rows(&session, &role).await?,
+        too_few_connections(&session, connections).await?,
     ];
     let program = all_at_once(program, problems.into_iter().flatten().collect())?;
     Ok(SourceFacts {
@@ -58,6 +85,23 @@ fn all_at_once(
         1 => Err(problems.remove(0)),
         _ => Err(SourceError::Several { problems }),
     }
+}
+
+/// Refuses a run that could take the last connections from the source's own users. Without, a run would fail in its
+/// middle, or they would.
+async fn too_few_connections(session: &Session, needed: u32) -> Result<Option<SourceError>, SourceError> {
+    let row = session.one("count connections", FREE_CONNECTIONS, &[&KEPT_FREE]).await?;
+    let (free, kept): (i64, i64) = (row.get(0), row.get(1));
+    if free >= i64::from(needed) + kept {
+        return Ok(None);
+    }
+    Ok(Some(SourceError::TooFewConnections {
+        place: session.place.clone(),
+        free: free.max(0).unsigned_abs(),
+        needed,
+        kept: kept.unsigned_abs(),
+        bound: row.get(2),
+    }))
 }
 
 /// The `pg_dump` for this server.

@@ -1,10 +1,13 @@
 //! Transactions that share one exported snapshot.
 
-use crate::error::{ConnectError, sql_state};
+use super::PostgresSource;
+use super::strain::{self, strain};
+use crate::error::{ConnectError, is_standby_conflict, sql_state};
 use crate::session::Session;
 use async_trait::async_trait;
-use keepsake_domain::{ConnectionUrl, Lsn, Timestamp, TransactionSnapshot};
-use keepsake_steps::ports::{HeldSnapshot, SourceError};
+use keepsake_domain::{Lsn, Timestamp, TransactionSnapshot};
+use keepsake_steps::ports::{GiveWay, HeldSnapshot, SourceError, Strain, Waiting};
+use std::time::Duration;
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
@@ -24,20 +27,23 @@ pub(super) struct Holder {
     lsn: Lsn,
     taken_at: Timestamp,
     backend_pid: i32,
+    /// What the run's readers are called.
+    readers: String,
 }
 
 impl Holder {
-    pub async fn take(url: &ConnectionUrl) -> Result<Self, SourceError> {
-        let session = Session::open(url).await?;
+    pub async fn take(source: &PostgresSource) -> Result<Self, SourceError> {
+        let session = Session::open(&source.url).await?;
+        session.label(&holder_label(source)).await?;
         session.run("begin the snapshot's transaction", BEGIN).await?;
-        Self::export(session).await
+        Self::export(session, source).await
     }
 
-    pub async fn take_over(url: &ConnectionUrl, name: &str) -> Result<Self, SourceError> {
-        Self::export(in_snapshot(url, name).await?).await
+    pub async fn take_over(source: &PostgresSource, name: &str) -> Result<Self, SourceError> {
+        Self::export(in_snapshot(source, &holder_label(source), name).await?, source).await
     }
 
-    async fn export(session: Session) -> Result<Self, SourceError> {
+    async fn export(session: Session, source: &PostgresSource) -> Result<Self, SourceError> {
         let act = "export a snapshot";
         session.run(act, ORPHANED).await?;
         let row = session
@@ -58,9 +64,23 @@ impl Holder {
             lsn,
             taken_at: row.get(2),
             backend_pid: row.get(3),
+            readers: source.label.clone(),
             session,
         })
     }
+
+    /// A standby says why it ended us; any other end means that the snapshot is gone.
+    fn lost(&self, error: &tokio_postgres::Error) -> SourceError {
+        if is_standby_conflict(error) {
+            return SourceError::StandbyConflict { place: self.session.place.clone() };
+        }
+        SourceError::SnapshotLost { name: self.name.clone() }
+    }
+}
+
+/// Holders lock no table, and are not among the readers that give way.
+fn holder_label(source: &PostgresSource) -> String {
+    format!("{} holder", source.label)
 }
 
 async fn read_lsn(session: &Session, standby: bool) -> Result<Lsn, ConnectError> {
@@ -72,13 +92,18 @@ async fn read_lsn(session: &Session, standby: bool) -> Result<Lsn, ConnectError>
 }
 
 /// A session whose transaction sees what the holder of the snapshot sees.
-pub(super) async fn in_snapshot(url: &ConnectionUrl, name: &str) -> Result<Session, SourceError> {
+pub(super) async fn in_snapshot(
+    source: &PostgresSource,
+    label: &str,
+    name: &str,
+) -> Result<Session, SourceError> {
     let lost = || SourceError::SnapshotLost { name: name.to_owned() };
     // It stands in a statement that takes no parameters, so nothing but the server's own alphabet may pass.
     if name.is_empty() || !name.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-') {
         return Err(lost());
     }
-    let session = Session::open(url).await?;
+    let session = Session::open(&source.url).await?;
+    session.label(label).await?;
     session.run("begin the snapshot's transaction", BEGIN).await?;
     match session.client.batch_execute(&format!("SET TRANSACTION SNAPSHOT '{name}'")).await {
         Ok(()) => Ok(session),
@@ -109,9 +134,16 @@ impl HeldSnapshot for Holder {
         self.backend_pid
     }
 
-    async fn check(&self) -> Result<(), SourceError> {
-        let lost = |_| SourceError::SnapshotLost { name: self.name.clone() };
-        self.session.client.batch_execute("SELECT 1").await.map_err(lost)
+    async fn check(&self, patience: Duration) -> Result<Strain, SourceError> {
+        strain(&self.session, &self.readers, patience).await.map_err(|error| self.lost(&error))
+    }
+
+    async fn give_way(&self, waiting: &Waiting, how: GiveWay) -> Result<(), SourceError> {
+        Ok(strain::give_way(&self.session, &self.readers, waiting, how).await?)
+    }
+
+    async fn end_readers(&self) -> Result<(), SourceError> {
+        Ok(strain::end_readers(&self.session, &self.readers).await?)
     }
 
     async fn end(self: Box<Self>) -> Result<(), SourceError> {

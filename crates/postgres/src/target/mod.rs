@@ -119,7 +119,7 @@ impl Target for PostgresTarget {
     async fn reader(&self) -> Result<Box<dyn RowReader>, TargetError> {
         let session = self.session().await?;
         session.run("begin to read back", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-        Ok(Box::new(Reader::new(session)))
+        Ok(Box::new(Reader::open(session).await?))
     }
 
     async fn tables(&self) -> Result<Vec<TableShape>, TargetError> {

@@ -6,4 +6,5 @@ mod loading;
 mod refused;
 mod relay;
 mod round_trip;
+mod safety;
 mod support;

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 
 /// The source's error in preflight, checked to carry no password.
 async fn preflight_error(url: ConnectionUrl) -> SourceError {
-    let error = source_at(url).preflight().await.expect_err("preflight must fail");
+    let error = source_at(url).preflight(6).await.expect_err("preflight must fail");
     assert!(!all_text(&error).contains(PASSWORD), "a credential in {}", all_text(&error));
     assert!(!error.explanation().next.is_empty() && !error.explanation().next.contains(PASSWORD));
     error
@@ -88,7 +88,7 @@ async fn a_table_and_a_sequence_without_rights_are_named() {
         .run(&format!("GRANT pg_read_all_data TO {role}; GRANT SELECT ON LARGE OBJECT 42 TO {role}"))
         .await;
     let source = source_at(url);
-    source.preflight().await.unwrap_or_else(|error| panic!("{}", all_text(&error)));
+    source.preflight(6).await.unwrap_or_else(|error| panic!("{}", all_text(&error)));
     let held = source.take_snapshot().await.unwrap();
     let (content, _) = content_of(&source, held.name()).await;
     assert_eq!(content.len(), 3);
@@ -159,7 +159,7 @@ async fn row_level_security_that_would_hide_rows_is_an_error() {
     assert!(copied.is_err() && bytes.is_none());
 
     source_db.run(&format!("ALTER ROLE {role} BYPASSRLS")).await;
-    source_at(url).preflight().await.unwrap();
+    source_at(url).preflight(6).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -209,7 +209,7 @@ async fn a_client_older_than_the_server_is_named_with_both_versions() {
     std::fs::write(&old, "#!/bin/sh\necho 'pg_dump (PostgreSQL) 9.6.24'\n").unwrap();
     std::fs::set_permissions(&old, std::fs::Permissions::from_mode(0o755)).unwrap();
     let source = PostgresSource::new(source_db.url(), Provider::Plain, PgBin::new(&folder));
-    let error = source.preflight().await.unwrap_err();
+    let error = source.preflight(6).await.unwrap_err();
     std::fs::remove_dir_all(&folder).unwrap();
     match &error {
         SourceError::Version { server, reason } => {
@@ -218,6 +218,6 @@ async fn a_client_older_than_the_server_is_named_with_both_versions() {
         other => panic!("{}", all_text(other)),
     }
     let nowhere = PostgresSource::new(source_db.url(), Provider::Plain, PgBin::new("/nowhere"));
-    let error = nowhere.preflight().await.unwrap_err();
+    let error = nowhere.preflight(6).await.unwrap_err();
     assert!(error.to_string().contains("not found in /nowhere"), "{error}");
 }

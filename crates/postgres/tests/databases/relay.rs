@@ -3,6 +3,7 @@ use keepsake_domain::{Classified, FailureClass};
 use keepsake_steps::ports::{Source, SourceError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn holders_that_relay_a_snapshot_see_one_state_while_it_is_written_to() {
@@ -35,7 +36,7 @@ async fn holders_that_relay_a_snapshot_see_one_state_while_it_is_written_to() {
         let next = source.take_over_snapshot(held.name()).await.unwrap();
         held.end().await.unwrap();
         held = next;
-        held.check().await.unwrap();
+        held.check(Duration::from_secs(10)).await.unwrap();
         assert_eq!(held.snapshot(), &first);
         assert_eq!(content_of(&source, held.name()).await.0, content);
         names.push(held.name().to_owned());
@@ -79,12 +80,12 @@ async fn a_holder_whose_session_was_ended_says_that_the_snapshot_is_lost() {
     let source_db = Database::source().await;
     let held = source_at(source_db.url()).take_snapshot().await.unwrap();
     source_db.run(&format!("SELECT pg_terminate_backend({})", held.backend_pid())).await;
-    let mut lost = held.check().await;
+    let mut lost = held.check(Duration::from_secs(10)).await;
     for _ in 0..100 {
         if lost.is_err() {
             break;
         }
-        lost = held.check().await;
+        lost = held.check(Duration::from_secs(10)).await;
     }
     let lost = lost.unwrap_err();
     assert!(matches!(lost, SourceError::SnapshotLost { .. }), "{}", all_text(&lost));

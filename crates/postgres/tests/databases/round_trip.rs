@@ -55,7 +55,7 @@ async fn a_nasty_database_comes_back_equal() {
     let role = source_db.role("").await;
     source_db.run(&NASTY.replace("some_role", &role)).await;
     let source = source_at(source_db.url());
-    let facts = source.preflight().await.unwrap();
+    let facts = source.preflight(6).await.unwrap();
     assert_eq!(facts.database, source_db.name);
     assert!(facts.pg_dump.starts_with("pg_dump (PostgreSQL)"), "{}", facts.pg_dump);
 
@@ -167,7 +167,7 @@ async fn every_supported_server_version_round_trips() {
         let role = source_db.role("").await;
         source_db.run(&NASTY.replace("some_role", &role)).await;
         let source = source_at(source_db.url());
-        match source.preflight().await {
+        match source.preflight(6).await {
             Ok(_) => {
                 let mut target_db = Database::on(variable).await;
                 copy_everything(&source_db, &mut target_db).await;

@@ -27,7 +27,7 @@ pub use notices::{Notices, NoticesError};
 pub use repository::{Chunk, ChunkReceiver, ChunkSender, ObjectInfo, Repository, RepositoryError, chunks};
 pub use rows::{RowReader, RowWriter};
 pub use secrets::{Secrets, SecretsError};
-pub use source::{DatabaseShape, HeldSnapshot, Source, SourceError, SourceFacts};
+pub use source::{DatabaseShape, GiveWay, HeldSnapshot, Source, SourceError, SourceFacts, Strain, Waiting};
 pub use target::{LoadedPart, SchemaSection, Target, TargetError, TargetFacts};
 
 /// What to do when PostgreSQL's own programs are missing.

@@ -5,6 +5,7 @@ use keepsake_domain::{
     Classified, Coverage, Explanation, FailureClass, Lineage, Lsn, TableShape, Timestamp, TransactionSnapshot,
 };
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// What preflight learned. Nothing was changed on the source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +35,35 @@ pub struct DatabaseShape {
     pub coverage: Coverage,
 }
 
+/// What a run costs its source now.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Strain {
+    /// Transactions that began since the snapshot.
+    pub transactions: u64,
+    /// Who waits behind our readers.
+    pub waiting: Vec<Waiting>,
+}
+
+/// Somebody's lock request that waits behind a reader of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Process id of our reader on the server.
+    pub reader_pid: i32,
+    /// The lock that is asked for, as in `AccessExclusiveLock on public.guests`.
+    pub wants: String,
+    /// For how long.
+    pub waited: Duration,
+}
+
+/// How a reader is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GiveWay {
+    /// Its statement is cancelled; the reader hears why.
+    Cancel,
+    /// Its session is ended, which also ends one that the server cannot reach with an error.
+    Terminate,
+}
+
 /// A transaction that keeps a snapshot alive. Dropping it ends the transaction.
 #[async_trait]
 pub trait HeldSnapshot: Send + Sync {
@@ -47,11 +77,22 @@ pub trait HeldSnapshot: Send + Sync {
     fn taken_at(&self) -> Timestamp;
     /// Process id of the holding session on the server, for people.
     fn backend_pid(&self) -> i32;
-    /// Asks the server whether the transaction still lives.
+    /// Asks the server whether the transaction still lives, and what the run costs it: in `waiting` stands whoever
+    /// has waited for at least `patience` behind a lock of one of the run's readers.
     ///
     /// # Errors
-    /// [`SourceError::SnapshotLost`] when it does not.
-    async fn check(&self) -> Result<(), SourceError>;
+    /// [`SourceError::SnapshotLost`] when it does not live, [`SourceError::StandbyConflict`] when a standby ended it.
+    async fn check(&self, patience: Duration) -> Result<Strain, SourceError>;
+    /// Ends what a reader is doing, so that its locks are free. A reader that has ended since is success.
+    ///
+    /// # Errors
+    /// When the server did not do it.
+    async fn give_way(&self, waiting: &Waiting, how: GiveWay) -> Result<(), SourceError>;
+    /// Ends all of the run's readers, `pg_dump` among them, wherever they run. None left is success.
+    ///
+    /// # Errors
+    /// When the server did not do it.
+    async fn end_readers(&self) -> Result<(), SourceError>;
     /// Ends the transaction.
     ///
     /// # Errors
@@ -63,11 +104,12 @@ pub trait HeldSnapshot: Send + Sync {
 #[async_trait]
 pub trait Source: Send + Sync {
     /// Checks everything that would make a backup fail or be silently partial: connection, version against
-    /// `pg_dump`, rights on every table and sequence, row-level security that would hide rows, access to WAL position.
+    /// `pg_dump`, rights on every table and sequence, row-level security that would hide rows, access to WAL position,
+    /// and that `connections` more can be opened without taking the last ones from others.
     ///
     /// # Errors
     /// [`SourceError`], naming every object that stands in the way.
-    async fn preflight(&self) -> Result<SourceFacts, SourceError>;
+    async fn preflight(&self, connections: u32) -> Result<SourceFacts, SourceError>;
 
     /// Takes a new snapshot and exports it.
     ///
@@ -202,6 +244,45 @@ pub enum SourceError {
         /// Schema and name.
         table: String,
     },
+    /// A reading was cancelled or its session ended from outside, most often by the run's own holder because somebody
+    /// waited behind its lock for too long.
+    #[error("reading {what} was cancelled on {place} so that others could go on")]
+    GaveWay {
+        /// What was being read.
+        what: String,
+        /// Host, port and database.
+        place: String,
+    },
+    /// A lock was not granted in time: somebody else holds a stronger one.
+    #[error("{what} waited too long for a lock on {place}")]
+    LockNotGranted {
+        /// What was being read.
+        what: String,
+        /// Host, port and database.
+        place: String,
+    },
+    /// The source is a standby, and its replay ended our transaction.
+    #[error("the standby {place} ended our transaction because it was in the way of its replay")]
+    StandbyConflict {
+        /// Host, port and database.
+        place: String,
+    },
+    /// The server has too few connections left for the run.
+    #[error(
+        "{place} has {free} connections left and this run needs {needed} and leaves {kept} free ({bound})"
+    )]
+    TooFewConnections {
+        /// Host, port and database.
+        place: String,
+        /// How many more could be opened now.
+        free: u64,
+        /// How many the run opens at most.
+        needed: u32,
+        /// How many must stay free for others.
+        kept: u64,
+        /// Which limit is the narrowest, like `max_connections`.
+        bound: String,
+    },
     /// A statement failed, or the stream of a copy broke.
     #[error("cannot {act} on {place}")]
     Statement {
@@ -227,7 +308,12 @@ pub enum SourceError {
 impl Classified for SourceError {
     fn class(&self) -> FailureClass {
         match self {
-            Self::Unreachable { .. } | Self::ReceiverGone { .. } => FailureClass::Transient,
+            Self::Unreachable { .. }
+            | Self::ReceiverGone { .. }
+            | Self::GaveWay { .. }
+            | Self::LockNotGranted { .. }
+            | Self::StandbyConflict { .. }
+            | Self::TooFewConnections { .. } => FailureClass::Transient,
             Self::Statement { transient, .. } if *transient => FailureClass::Transient,
             Self::UnknownHost { .. }
             | Self::LoginRefused { .. }
@@ -282,6 +368,22 @@ impl Classified for SourceError {
                 "read the cause, correct it, then run again".to_owned()
             }
             Self::ReceiverGone { .. } => "run again".to_owned(),
+            Self::GaveWay { .. } => {
+                "run again when nothing changes the table's definition; smaller part_size_bytes \
+                 shorten the locks, a longer lock_patience_seconds keeps them"
+                    .to_owned()
+            }
+            Self::LockNotGranted { .. } => {
+                "run again when nothing holds an exclusive lock on the table (pg_locks shows who)".to_owned()
+            }
+            Self::StandbyConflict { .. } => {
+                "set hot_standby_feedback = on or a longer max_standby_streaming_delay on \
+                 the standby, or back up from the primary; then run again"
+                    .to_owned()
+            }
+            Self::TooFewConnections { .. } => {
+                "run again when fewer connections are open, or lower max_parallel_jobs (--jobs)".to_owned()
+            }
         };
         Explanation {
             at_risk: "no new recovery point was made; the source is untouched and older backups stand"

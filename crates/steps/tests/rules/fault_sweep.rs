@@ -252,9 +252,10 @@ async fn a_second_fault_anywhere_on_the_way_down_converges() {
 }
 
 /// Operations that no run makes, and why.
-const NOT_IN_A_RUN: [(&str, &str); 4] = [
+const NOT_IN_A_RUN: [(&str, &str); 5] = [
     ("Clock.sleep", "cannot fail"),
     ("Executions.count_retry", "no step counts retries"),
+    ("HeldSnapshot.give_way", "nobody waits behind the twin's readers; source_limits has a test of it"),
     ("Target.finish", "the command line ends a restore; a throwaway instance is dropped instead"),
     ("Target.restore_globals", "only the command line does, when it is asked to"),
 ];

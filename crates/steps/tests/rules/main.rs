@@ -10,6 +10,7 @@ mod killed_upload;
 mod manifest_last;
 mod negative_controls;
 mod repository_alone;
+mod source_limits;
 mod telling;
 mod throwaway_instance;
 mod whole_run;

@@ -5,9 +5,11 @@ use crate::Faults;
 use async_trait::async_trait;
 use keepsake_domain::{Lsn, PartPlan, SequenceValue, Timestamp, TransactionSnapshot};
 use keepsake_steps::ports::{
-    ChunkReceiver, ChunkSender, HeldSnapshot, RowReader, RowWriter, SourceError, TargetError,
+    ChunkReceiver, ChunkSender, GiveWay, HeldSnapshot, RowReader, RowWriter, SourceError, Strain,
+    TargetError, Waiting,
 };
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A reading connection with faults.
 pub struct FaultyRowReader {
@@ -93,9 +95,19 @@ impl HeldSnapshot for FaultyHeldSnapshot {
         self.inner.backend_pid()
     }
 
-    async fn check(&self) -> Result<(), SourceError> {
-        let act = self.inner.check();
+    async fn check(&self, patience: Duration) -> Result<Strain, SourceError> {
+        let act = self.inner.check(patience);
         self.faults.around("HeldSnapshot.check".to_owned(), act, SourceError::of_script).await
+    }
+
+    async fn give_way(&self, waiting: &Waiting, how: GiveWay) -> Result<(), SourceError> {
+        let act = self.inner.give_way(waiting, how);
+        self.faults.around("HeldSnapshot.give_way".to_owned(), act, SourceError::of_script).await
+    }
+
+    async fn end_readers(&self) -> Result<(), SourceError> {
+        let act = self.inner.end_readers();
+        self.faults.around("HeldSnapshot.end_readers".to_owned(), act, SourceError::of_script).await
     }
 
     async fn end(self: Box<Self>) -> Result<(), SourceError> {

@@ -101,7 +101,7 @@ faulty! { Notices fails with NoticesError;
 }
 
 faulty! { Source fails with SourceError;
-    fn preflight() -> SourceFacts;
+    fn preflight(connections: u32) -> SourceFacts;
     fn take_snapshot() -> Box<dyn HeldSnapshot> as FaultyHeldSnapshot;
     fn take_over_snapshot(name: &str) -> Box<dyn HeldSnapshot> as FaultyHeldSnapshot;
     fn shape(snapshot_name: &str) -> DatabaseShape;

@@ -35,6 +35,7 @@ fn policy() -> Policy {
         relay_seconds: 600,
         part_size_bytes: 1 << 28,
         max_parallel_jobs: 4,
+        limits: keepsake_domain::SourceLimits::default(),
         compression: 3,
         test_restore: true,
         notify_success: false,

@@ -32,6 +32,11 @@ impl DatabaseReader {
         Self { database, source: Some((state, between)) }
     }
 
+    fn gives_way(&self, table: &str) -> bool {
+        let Some((state, _)) = self.source.as_ref() else { return false };
+        state.lock().unwrap_or_else(PoisonError::into_inner).script.next_rows_give_way(table)
+    }
+
     fn next_break(&self, table: &str) -> Option<Break> {
         let (state, _) = self.source.as_ref()?;
         state.lock().unwrap_or_else(PoisonError::into_inner).script.next_rows(table)
@@ -47,6 +52,10 @@ impl RowReader for DatabaseReader {
         let table = self.database.tables.iter().find(|table| table.table == part.table);
         let table = table.ok_or_else(|| failed(format!("copy table {}", part.table), false))?;
         let text = table.copy_text(part);
+        if self.gives_way(&part.table.name) {
+            let what = format!("table {}", part.table);
+            return Err(SourceError::GaveWay { what, place: PLACE.to_owned() });
+        }
         match self.next_break(&part.table.name) {
             None => send(text, true, &part.table.to_string(), to).await,
             Some(at) => {

@@ -3,6 +3,7 @@ use super::*;
 use crate::TestClock;
 use keepsake_domain::{PartPlan, TableName};
 use keepsake_steps::ports::chunks;
+use std::time::Duration;
 
 fn source() -> MemorySource {
     let clock = Arc::new(TestClock::at("2026-11-21T01:00:00Z".parse().unwrap()));
@@ -75,7 +76,7 @@ async fn a_break_sends_some_rows_and_no_end_and_happens_once() {
 async fn a_holder_whose_session_ended_learns_it() {
     let source = source();
     let held = source.take_snapshot().await.unwrap();
-    held.check().await.unwrap();
+    held.check(Duration::from_secs(10)).await.unwrap();
     source.lose_snapshots();
-    assert!(matches!(held.check().await, Err(SourceError::SnapshotLost { .. })));
+    assert!(matches!(held.check(Duration::from_secs(10)).await, Err(SourceError::SnapshotLost { .. })));
 }

@@ -170,7 +170,11 @@ impl Scenario {
         .await
     }
 
-    async fn release(self: &Arc<Self>, run: &Run) -> Result<(), Failed> {
+    /// State `ReleaseSnapshot`.
+    ///
+    /// # Errors
+    /// As the step.
+    pub async fn release(self: &Arc<Self>, run: &Run) -> Result<(), Failed> {
         let execution = run.execution_row;
         self.task("ReleaseSnapshot", |it| async move {
             release_snapshot(it.ports.holds.as_ref(), execution).await

@@ -2,7 +2,7 @@
 
 use super::CatalogError;
 use async_trait::async_trait;
-use keepsake_domain::{LocationId, PolicyId, Provider, SourceId};
+use keepsake_domain::{LocationId, PolicyId, Provider, SourceId, SourceLimits};
 use serde::{Deserialize, Serialize};
 
 /// The source of a policy.
@@ -54,6 +54,8 @@ pub struct Policy {
     pub part_size_bytes: u64,
     /// Connections per worker.
     pub max_parallel_jobs: u32,
+    /// What a run may cost the source; `workers` is the deployment's, not the policy's.
+    pub limits: SourceLimits,
     /// zstd level.
     pub compression: i32,
     /// Whether each backup is restored and compared.
