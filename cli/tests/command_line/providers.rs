@@ -82,7 +82,10 @@ fn shop(source: &Database, app: &str) {
          CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
          CREATE TRIGGER touched BEFORE UPDATE ON notes FOR EACH ROW EXECUTE FUNCTION touch();
          CREATE PUBLICATION news FOR TABLE notes; GRANT SELECT ON notes TO PUBLIC; SELECT lo_from_bytea(9, 'photo');
-         ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC",
+         CREATE TEXT SEARCH DICTIONARY words (TEMPLATE = pg_catalog.simple);
+         CREATE TEXT SEARCH CONFIGURATION plain (COPY = pg_catalog.simple);
+         CREATE SCHEMA \"Sales Data\"; CREATE TABLE \"Sales Data\".totals (n int PRIMARY KEY);
+         INSERT INTO \"Sales Data\".totals VALUES (1); ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC",
         name = source.name
     ));
 }

@@ -154,8 +154,8 @@ impl TargetRights {
 
     /// Owners whom the restoring role may not give their objects to. A restore that meets one would end in its middle.
     #[must_use]
-    pub fn owners_out_of_reach(&self, entries: &[SchemaEntry]) -> Vec<String> {
-        let owned = entries.iter().filter(|entry| !entry.is_attached && entry.kind != "DEFAULT ACL");
+    pub fn owners_out_of_reach<'a>(&self, entries: impl Iterator<Item = &'a SchemaEntry>) -> Vec<String> {
+        let owned = entries.filter(|entry| !entry.is_attached && entry.kind != "DEFAULT ACL");
         let beyond =
             owned.filter(|entry| !self.acts_as_owner_of(entry)).filter_map(|entry| entry.owner.clone());
         beyond.collect::<BTreeSet<String>>().into_iter().collect()
@@ -349,7 +349,7 @@ mod tests {
             entry("DEFAULT ACL", "x", "third"),
             entry("EXTENSION", "hstore", ""),
         ];
-        assert_eq!(rights().owners_out_of_reach(&entries), ["postgres"]);
+        assert_eq!(rights().owners_out_of_reach(entries.iter()), ["postgres"]);
     }
 
     #[test]

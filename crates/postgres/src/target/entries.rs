@@ -4,7 +4,7 @@ use keepsake_domain::SchemaEntry;
 
 /// Kinds of entries. A longer one comes before a shorter one that begins it.
 /// Source: `description` of archive entries in PostgreSQL 18's `pg_dump.c`, read 2026-11-21.
-const KINDS: [&str; 45] = [
+const KINDS: [&str; 48] = [
     "ACCESS METHOD",
     "AGGREGATE",
     "CAST",
@@ -46,7 +46,10 @@ const KINDS: [&str; 45] = [
     "TABLE ATTACH",
     "TABLE DATA",
     "TABLE",
-    "TEXT SEARCH",
+    "TEXT SEARCH CONFIGURATION",
+    "TEXT SEARCH DICTIONARY",
+    "TEXT SEARCH PARSER",
+    "TEXT SEARCH TEMPLATE",
     "TRIGGER",
     "TYPE",
     "VIEW",
@@ -55,16 +58,25 @@ const KINDS: [&str; 45] = [
 /// What hangs on another object, whose kind then stands before its name.
 const ATTACHED: [&str; 3] = ["ACL", "COMMENT", "SECURITY LABEL"];
 
-/// Reads `5; 2615 16386 SCHEMA - sales owner`. `roles` are the names of roles that the target knows: the list does not
-/// say where a name ends and the owner begins. A line of another shape is an entry that no rule knows.
-pub(super) fn parse(line: &str, roles: &[String]) -> SchemaEntry {
+/// Reads the whole list. `roles` are the names of roles that the target knows. The list does not say where a schema,
+/// a name or an owner ends, and each may hold spaces: schemas are those that the archive itself makes.
+pub(super) fn parse<'a>(contents: &'a str, roles: &[String]) -> Vec<(&'a str, SchemaEntry)> {
+    let lines = || contents.lines().filter(|line| !line.starts_with(';'));
+    let made = lines().map(|line| parse_line(line, roles, &[]));
+    let made = made.filter(|entry| entry.kind == "SCHEMA" && !entry.is_attached);
+    let schemas: Vec<String> = made.map(|entry| entry.name).collect();
+    lines().map(|line| (line, parse_line(line, roles, &schemas))).collect()
+}
+
+/// Reads `5; 2615 16386 SCHEMA - sales owner`. A line of another shape is an entry that no rule knows.
+fn parse_line(line: &str, roles: &[String], schemas: &[String]) -> SchemaEntry {
     let what = line.splitn(4, ' ').nth(3).unwrap_or_default();
     let (rest, owner) = without_owner(what, roles);
     let attached = ATTACHED.iter().find_map(|kind| rest.strip_prefix(kind)?.strip_prefix(' '));
     let parsed = match attached {
-        None => known_kind(rest).and_then(|(kind, rest)| Some((kind, rest.split_once(' ')?))),
+        None => known_kind(rest).and_then(|(kind, rest)| Some((kind, split_schema(rest, schemas)?))),
         // `ACL - SCHEMA sales`, `COMMENT public TABLE guests`
-        Some(rest) => rest.split_once(' ').and_then(|(schema, rest)| {
+        Some(rest) => split_schema(rest, schemas).and_then(|(schema, rest)| {
             let (kind, name) = known_kind(rest)?;
             Some((kind, (schema, name)))
         }),
@@ -77,6 +89,17 @@ pub(super) fn parse(line: &str, roles: &[String]) -> SchemaEntry {
         name: name.trim_end().to_owned(),
         owner,
     }
+}
+
+/// The longest schema that fits; a schema that the archive does not make, as `public`, is taken to hold no space.
+fn split_schema<'a>(text: &'a str, schemas: &[String]) -> Option<(&'a str, &'a str)> {
+    let fits =
+        |schema: &&String| text.strip_prefix(schema.as_str()).is_some_and(|rest| rest.starts_with(' '));
+    let Some(longest) = schemas.iter().filter(fits).max_by_key(|schema| schema.len()) else {
+        return text.split_once(' ');
+    };
+    let (schema, rest) = text.split_at(longest.len());
+    Some((schema, rest.strip_prefix(' ')?))
 }
 
 fn known_kind(text: &str) -> Option<(&'static str, &str)> {
@@ -99,7 +122,8 @@ mod tests {
 
     fn parsed(line: &str) -> (String, bool, String, String, String) {
         let roles = ["owner".to_owned(), "the owner".to_owned()];
-        let entry = parse(line, &roles);
+        let schemas = ["Sales".to_owned(), "Sales Data".to_owned()];
+        let entry = parse_line(line, &roles, &schemas);
         let text = |part: Option<String>| part.unwrap_or_else(|| "-".to_owned());
         (entry.kind, entry.is_attached, text(entry.schema), entry.name, text(entry.owner))
     }
@@ -137,12 +161,44 @@ mod tests {
                 "p guests",
                 "owner",
             ),
+            (
+                "4; 3602 17 TEXT SEARCH CONFIGURATION public plain owner",
+                "TEXT SEARCH CONFIGURATION",
+                false,
+                "public",
+                "plain",
+                "owner",
+            ),
+            (
+                "4; 0 0 COMMENT public TEXT SEARCH DICTIONARY words owner",
+                "TEXT SEARCH DICTIONARY",
+                true,
+                "public",
+                "words",
+                "owner",
+            ),
+            ("5; 2615 18 SCHEMA - Sales Data owner", "SCHEMA", false, "-", "Sales Data", "owner"),
+            ("5; 0 0 SECURITY LABEL - SCHEMA Sales Data owner", "SCHEMA", true, "-", "Sales Data", "owner"),
+            ("7; 1259 19 TABLE Sales Data t owner", "TABLE", false, "Sales Data", "t", "owner"),
+            ("7; 0 0 ACL Sales Data TABLE t owner", "TABLE", true, "Sales Data", "t", "owner"),
+            ("7; 1259 20 TABLE Sales Datas owner", "TABLE", false, "Sales", "Datas", "owner"),
             ("nonsense", "", false, "-", "", "-"),
             ("5; 1 2 MOON - full owner", "", false, "-", "", "-"),
         ] {
             let want = (kind.to_owned(), is_attached, schema.to_owned(), name.to_owned(), owner.to_owned());
             assert_eq!(parsed(line), want, "{line}");
         }
+    }
+
+    #[test]
+    fn a_schema_ends_where_the_archives_own_schema_does() {
+        let contents =
+            "; a remark\n7; 1259 19 TABLE Sales Data t owner\n5; 2615 18 SCHEMA - Sales Data owner";
+        let read = parse(contents, &["owner".to_owned()]);
+        let [(line, table), (_, schema)] = &read[..] else { panic!("{read:?}") };
+        assert_eq!(*line, "7; 1259 19 TABLE Sales Data t owner");
+        assert_eq!((table.schema.as_deref(), table.name.as_str()), (Some("Sales Data"), "t"));
+        assert_eq!((schema.kind.as_str(), schema.name.as_str()), ("SCHEMA", "Sales Data"));
     }
 
     #[test]

@@ -11,8 +11,17 @@ use std::collections::BTreeSet;
 
 const ACT: &str = "lend rights to the owners of objects";
 
+/// In a schema that is not there nothing is lent; whatever belongs there fails with the server's own words.
+const IN_SCHEMA: &str = "SELECT COALESCE(bool_or(has_schema_privilege($1::name, oid, 'CREATE')), true)
+    FROM pg_namespace WHERE nspname = $2::text";
+const IN_DATABASE: &str =
+    "SELECT has_database_privilege($1::name, COALESCE($2::text, current_database()), 'CREATE')";
+
 /// Lends what the owners of these entries lack. A second call lends nothing twice.
-pub(super) async fn lend(session: &Session, entries: &[SchemaEntry]) -> Result<(), TargetError> {
+pub(super) async fn lend<'a>(
+    session: &Session,
+    entries: impl Iterator<Item = &'a SchemaEntry>,
+) -> Result<(), TargetError> {
     let superuser = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user";
     if session.one(ACT, superuser, &[]).await?.get(0) {
         return Ok(());
@@ -24,15 +33,10 @@ pub(super) async fn lend(session: &Session, entries: &[SchemaEntry]) -> Result<(
     let database = format!("DATABASE {}", quote_identifier(row.get(0)));
     for (schema, owner) in owned(entries) {
         let (has, place) = match &schema {
-            Some(schema) => {
-                ("has_schema_privilege($1, $2, 'CREATE')", format!("SCHEMA {}", quote_identifier(schema)))
-            }
-            None => {
-                ("has_database_privilege($1, COALESCE($2, current_database()), 'CREATE')", database.clone())
-            }
+            Some(schema) => (IN_SCHEMA, format!("SCHEMA {}", quote_identifier(schema))),
+            None => (IN_DATABASE, database.clone()),
         };
-        let has = format!("SELECT {has} FROM (SELECT $1::name, $2::text) given");
-        if !session.one(ACT, &has, &[&owner, &schema]).await?.get::<_, bool>(0) {
+        if !session.one(ACT, has, &[&owner, &schema]).await?.get::<_, bool>(0) {
             let note = "INSERT INTO keepsake_restore.lent VALUES ($1, $2) ON CONFLICT DO NOTHING";
             session.all(ACT, note, &[&place, &owner]).await?;
             session.run(ACT, &format!("GRANT CREATE ON {place} TO {}", quote_identifier(&owner))).await?;
@@ -42,8 +46,8 @@ pub(super) async fn lend(session: &Session, entries: &[SchemaEntry]) -> Result<(
 }
 
 /// Schemas with those who own something in them; no schema stands for the database, in which publications are.
-fn owned(entries: &[SchemaEntry]) -> BTreeSet<(Option<String>, String)> {
-    let objects = entries.iter().filter(|entry| !entry.is_attached && entry.kind != "DEFAULT ACL");
+fn owned<'a>(entries: impl Iterator<Item = &'a SchemaEntry>) -> BTreeSet<(Option<String>, String)> {
+    let objects = entries.filter(|entry| !entry.is_attached && entry.kind != "DEFAULT ACL");
     let placed = objects.filter(|entry| entry.schema.is_some() || entry.kind == "PUBLICATION");
     placed.filter_map(|entry| Some((entry.schema.clone(), entry.owner.clone()?))).collect()
 }

@@ -38,13 +38,16 @@ pub(super) async fn restore_pre_data(
     let restore = Restore::of(target, &session).await?;
     let contents = restore.contents(&archive).await.map_err(|failure| failed("the schema", failure))?;
     let permitted = permitted(target, &session, &contents).await?;
-    let (schemas, rest): (Vec<&str>, Vec<&str>) =
-        permitted.lines.into_iter().partition(|entry| is_of_a_schema(entry));
-    restore_once(&session, &restore, &archive, SCHEMAS, &schemas.join("\n")).await?;
+    let of_schema = |entry: &SchemaEntry| entry.kind == "SCHEMA";
+    let chosen = |schemas: bool| {
+        let chosen = permitted.iter().filter(|(_, entry)| of_schema(entry) == schemas);
+        chosen.map(|(line, _)| *line).collect::<Vec<_>>().join("\n")
+    };
+    restore_once(&session, &restore, &archive, SCHEMAS, &chosen(true)).await?;
     if !target.skips_ownership() {
-        lent::lend(&session, &permitted.entries).await?;
+        lent::lend(&session, permitted.iter().map(|(_, entry)| entry)).await?;
     }
-    restore_once(&session, &restore, &archive, PRE_DATA, &rest.join("\n")).await
+    restore_once(&session, &restore, &archive, PRE_DATA, &chosen(false)).await
 }
 
 /// In one transaction, so that it stands whole or not at all: a stage that was begun and whose objects are there
@@ -97,21 +100,16 @@ async fn permitted<'a>(
     target: &PostgresTarget,
     session: &Session,
     contents: &'a str,
-) -> Result<Permitted<'a>, TargetError> {
+) -> Result<Vec<(&'a str, SchemaEntry)>, TargetError> {
     let (rights, roles) = (rights(session).await?, roles(session).await?);
-    let entries =
-        contents.lines().filter(|line| !line.starts_with(';')).map(|line| (line, parse(line, &roles)));
-    let (mut lines, mut kept, mut omitted) = (Vec::new(), Vec::new(), BTreeSet::new());
-    for (line, entry) in entries {
+    let (mut kept, mut omitted) = (Vec::new(), BTreeSet::new());
+    for (line, entry) in parse(contents, &roles) {
         match left_out(&entry, &rights) {
             Some(rule) => drop(omitted.insert(LeftOut::of(rule, &entry))),
-            None => {
-                lines.push(line);
-                kept.push(entry);
-            }
+            None => kept.push((line, entry)),
         }
     }
-    let beyond = rights.owners_out_of_reach(&kept);
+    let beyond = rights.owners_out_of_reach(kept.iter().map(|(_, entry)| entry));
     if target.skips_ownership() {
         let object = "owners and rights of all objects".to_owned();
         omitted.insert(LeftOut { rule: LeftOutRule::Ownership, object });
@@ -120,18 +118,7 @@ async fn permitted<'a>(
         return Err(TargetError::OwnersOutOfReach { place: session.place.clone(), role, owners: beyond });
     }
     books::note_left_out(session, &omitted.into_iter().collect::<Vec<_>>()).await?;
-    Ok(Permitted { lines, entries: kept })
-}
-
-struct Permitted<'a> {
-    lines: Vec<&'a str>,
-    entries: Vec<SchemaEntry>,
-}
-
-/// From `5; 2615 16386 SCHEMA - sales owner` and its rights and comments.
-fn is_of_a_schema(entry: &str) -> bool {
-    let what = entry.splitn(4, ' ').nth(3).unwrap_or_default();
-    ["SCHEMA - ", "ACL - SCHEMA ", "COMMENT - SCHEMA "].iter().any(|kind| what.starts_with(kind))
+    Ok(kept)
 }
 
 /// In parallel, so not in one transaction: a second call first drops what the first one made.
@@ -155,7 +142,9 @@ pub(super) async fn restore_post_data(
     restore.address = memory::for_indexes(restore.address, &session, jobs).await?;
     books::mark(&session, POST_DATA, SectionState::Begun).await?;
     let contents = restore.contents(&archive).await.map_err(|failure| failed("the schema", failure))?;
-    let list_file = kept(permitted(target, &session, &contents).await?.lines.join("\n").as_bytes()).await?;
+    let permitted = permitted(target, &session, &contents).await?;
+    let lines: Vec<&str> = permitted.iter().map(|(line, _)| *line).collect();
+    let list_file = kept(lines.join("\n").as_bytes()).await?;
     options.push(format!("--use-list={}", list_file.path().display()));
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
     restore.file(&archive, &options).await.map_err(|failure| failed("the schema", failure))?;
