@@ -131,7 +131,8 @@ pub(super) async fn restore_post_data(
     let jobs = jobs.clamp(1, MOST_JOBS);
     let mut options = vec!["--section=post-data".to_owned(), format!("--jobs={jobs}")];
     match books::section(&session, POST_DATA).await? {
-        SectionState::Done => return Ok(()),
+        // Whoever ended between the mark and this left rights lent.
+        SectionState::Done => return lent::take_back(&session).await,
         SectionState::Begun | SectionState::InPieces => {
             options.extend(["--clean".to_owned(), "--if-exists".to_owned()]);
         }
@@ -148,8 +149,9 @@ pub(super) async fn restore_post_data(
     options.push(format!("--use-list={}", list_file.path().display()));
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
     restore.file(&archive, &options).await.map_err(|failure| failed("the schema", failure))?;
-    lent::take_back(&session).await?;
-    books::mark(&session, POST_DATA, SectionState::Done).await
+    // Marked first: a second try of the section sets owners again, and needs what is lent.
+    books::mark(&session, POST_DATA, SectionState::Done).await?;
+    lent::take_back(&session).await
 }
 
 /// Straight from the stream, since rows never lie on a disk in the clear; in one transaction, as for pre-data.
