@@ -1,16 +1,13 @@
 //! Memberships and settings, added on request.
 
-use crate::error::{ConnectError, sql_state};
+use crate::error::sql_state;
 use crate::inventory;
 use crate::session::Session;
 use keepsake_domain::{
-    GlobalChange, Globals, GlobalsOutcome, Membership, Provider, SettingScope, plan_globals,
-    quote_identifier, scope_name,
+    Classified, FailureClass, GlobalChange, Globals, GlobalsOutcome, Membership, Provider, SettingScope,
+    plan_globals, quote_identifier, scope_name,
 };
 use keepsake_steps::ports::TargetError;
-
-/// Rights were not enough: the one refusal that is told instead of ending the restore.
-const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
 /// Settings whose value is a list of quoted names: each stands in a statement of its own.
 /// Source: `variable_is_guc_list_quote` in PostgreSQL 18's `dumputils.c`, read 2026-11-21.
@@ -36,11 +33,14 @@ pub(super) async fn restore(session: &Session, wanted: &Globals) -> Result<Globa
         let statement = statement(&change, &database, session.version);
         match session.client.batch_execute(&statement).await {
             Ok(()) => outcome.added.push(what),
-            Err(error) if sql_state(&error) == Some(INSUFFICIENT_PRIVILEGE) => {
-                let said: ConnectError = session.failed(&what, &error);
+            Err(error) => {
+                let said = session.failed(&what, &error);
+                // What the server refuses for good is told; only what may pass by itself ends the restore.
+                if sql_state(&error).is_none() || said.class() == FailureClass::Transient {
+                    return Err(said.into());
+                }
                 outcome.refused.push(keepsake_domain::chain(&said));
             }
-            Err(error) => return Err(session.failed(&what, &error).into()),
         }
     }
     Ok(outcome)

@@ -65,7 +65,10 @@ impl PostgresTarget {
     }
 
     async fn session(&self) -> Result<Session, TargetError> {
-        Ok(Session::open(&self.url).await?)
+        let session = Session::open(&self.url).await?;
+        // The source's setting of the database, once it was restored, must not keep a next run from its end.
+        session.run("open a session to restore with", "SET default_transaction_read_only = off").await?;
+        Ok(session)
     }
 }
 
@@ -160,8 +163,6 @@ impl Target for PostgresTarget {
 
     async fn finish(&self) -> Result<(), TargetError> {
         let session = self.session().await?;
-        // A setting of the database that was just restored must not keep us from ending.
-        session.run("end the restore", "SET default_transaction_read_only = off").await?;
         statistics::gather(self, &session).await?;
         books::close(&session).await
     }

@@ -43,8 +43,6 @@ pub(super) async fn gather(target: &PostgresTarget, session: &Session) -> Result
 
 async fn gather_queue(target: &PostgresTarget, queue: &Mutex<Vec<String>>) -> Result<(), TargetError> {
     let session = target.session().await?;
-    // As where the restore ends: a setting of the database that was just restored must not keep us from it.
-    session.run("gather statistics", "SET default_transaction_read_only = off").await?;
     loop {
         let next = queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
         let Some(tables) = next else { return Ok(()) };
