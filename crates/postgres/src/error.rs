@@ -158,13 +158,17 @@ pub(crate) fn is_standby_conflict(error: &tokio_postgres::Error) -> bool {
     sql_state(error).is_some_and(|code| ["40001", "40P01"].contains(&code))
 }
 
-/// Errors that pass by themselves: connection loss, resources, shutdown, conflicts, lock and statement timeouts, and
-/// rows that refer to rows which are loaded later.
+/// Errors that pass by themselves: connection loss, resources, shutdown, conflicts, lock and statement timeouts.
 /// Source: <https://www.postgresql.org/docs/current/errcodes-appendix.html>, read 2026-11-21.
 fn passes(code: &SqlState) -> bool {
     let code = code.code();
     ["08", "53", "57P", "40"].iter().any(|class| code.starts_with(class))
-        || ["55P03", "57014", "23503"].contains(&code)
+        || ["55P03", "57014"].contains(&code)
+}
+
+/// 23503 is a foreign key whose other row is not there.
+fn is_missing_reference(cause: &Cause) -> bool {
+    cause.downcast_ref::<ServerMessage>().is_some_and(|said| said.code == "23503")
 }
 
 /// Class 28 is the login itself, 3D000 a database that does not exist, 42501 a database without right to connect.
@@ -240,6 +244,9 @@ impl From<ConnectError> for TargetError {
                 cause: Box::new(Said("the host name does not exist".to_owned())),
             },
             ConnectError::LoginRefused { place, cause } => Self::LoginRefused { place, cause },
+            ConnectError::Statement { act, place, cause, .. } if is_missing_reference(&cause) => {
+                Self::MissingReference { act, place, cause }
+            }
             ConnectError::Statement { act, place, transient, cause } => {
                 Self::Statement { act, place, transient, cause }
             }

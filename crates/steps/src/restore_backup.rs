@@ -145,12 +145,14 @@ pub fn parts_of(backup: &StandingBackup, plans: Option<&[PartPlan]>) -> Result<V
 ///
 /// # Errors
 /// [`StepError::Open`] when a part is not what the manifest says; nothing of that part stays.
+/// [`TargetError::MissingReference`] when rows refer to rows that no part of the backup brought, and the same as
+/// [`FailureClass::Transient`] while other batches still load some.
 pub async fn restore_parts(
     restore: &Restore,
     parts: Vec<Part>,
     loaded: &PartLoaded,
 ) -> Result<u64, StepError> {
-    let standing: Vec<u32> = restore.target.loaded_parts().await?.iter().map(|part| part.number).collect();
+    let mut standing = standing_parts(restore).await?;
     let mut queue: Vec<Part> = parts.into_iter().filter(|part| !standing.contains(&part.number)).collect();
     // Largest last: they are popped first, so that no worker ends alone with a large one.
     queue.sort_by_key(|part| part.object.stored_bytes);
@@ -158,19 +160,39 @@ pub async fn restore_parts(
     // Tables that an extension makes have their foreign keys already: their rows wait for those that they refer to.
     // Each round loads one part at least, or is the last.
     while !queue.is_empty() {
-        let tried = queue.len();
+        let tried: BTreeSet<u32> = queue.iter().map(|part| part.number).collect();
         let (loaded_rows, mut waiting) = load_round(restore, queue, loaded).await?;
         rows += loaded_rows;
-        if waiting.len() == tried {
-            return Err(waiting.remove(0).1);
+        if waiting.len() == tried.len() {
+            // Asked before the round: what another batch loaded since may be what these rows refer to.
+            standing.extend(tried);
+            let all = restore.backup.manifest.parts.iter().all(|part| standing.contains(&part.number));
+            let error = waiting.remove(0).1;
+            return Err(if all { error.into() } else { waits_for_others(&error) });
         }
         queue = waiting.into_iter().map(|(part, _)| part).collect();
+        standing = standing_parts(restore).await?;
     }
     Ok(rows)
 }
 
-/// A part whose rows the target did not take yet, and why.
-type Waiting = Vec<(Part, StepError)>;
+async fn standing_parts(restore: &Restore) -> Result<BTreeSet<u32>, StepError> {
+    Ok(restore.target.loaded_parts().await?.iter().map(|part| part.number).collect())
+}
+
+/// Batches do not know of each other: the state machine tries this one again, a bounded number of times, while the
+/// others go on.
+fn waits_for_others(error: &TargetError) -> StepError {
+    StepError::found(
+        FailureClass::Transient,
+        format!("{}, and other batches are not loaded yet", keepsake_domain::chain(error)),
+        "the backup is untouched; the target is not a complete restore",
+        "nothing: the batch is tried again; if it never passes, correct what the first failed batch names",
+    )
+}
+
+/// Parts whose rows refer to rows that are not there yet, and what the target said. Nothing else is waited for.
+type Waiting = Vec<(Part, TargetError)>;
 
 async fn load_round(
     restore: &Restore,
@@ -205,8 +227,8 @@ async fn load_queue(
                 rows += some;
                 loaded(&part);
             }
-            Err(StepError::Target(error @ TargetError::Statement { transient: true, .. })) => {
-                waiting.push((part, error.into()));
+            Err(StepError::Target(error @ TargetError::MissingReference { .. })) => {
+                waiting.push((part, error))
             }
             Err(error) => return Err(error),
         }

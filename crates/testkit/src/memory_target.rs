@@ -20,7 +20,9 @@ struct State {
     has_large_objects: bool,
     parts: BTreeMap<u32, u64>,
     loads: u32,
+    tried: u32,
     breaks_next_load: bool,
+    references: BTreeMap<u32, u32>,
 }
 
 /// The twin of a target: it keeps marks as the real one does. For unit tests only.
@@ -61,6 +63,17 @@ impl MemoryTarget {
         self.lock().loads
     }
 
+    /// Loads that were begun, refused ones too.
+    #[must_use]
+    pub fn tried(&self) -> u32 {
+        self.lock().tried
+    }
+
+    /// Rows of part `from` refer to rows of part `to`, as a foreign key of an extension's table does.
+    pub fn refer(&self, from: u32, to: u32) {
+        self.lock().references.insert(from, to);
+    }
+
     /// The next load breaks, as a lost connection does.
     pub fn break_next_load(&self) {
         self.lock().breaks_next_load = true;
@@ -74,6 +87,11 @@ impl MemoryTarget {
 fn refused(act: &str, transient: bool) -> TargetError {
     let (act, place) = (act.to_owned(), PLACE.to_owned());
     TargetError::Statement { act, place, transient, cause: "the server said no".into() }
+}
+
+fn missing_reference() -> TargetError {
+    let (act, place) = ("copy rows".to_owned(), PLACE.to_owned());
+    TargetError::MissingReference { act, place, cause: "violates foreign key constraint".into() }
 }
 
 /// All bytes of a stream, if it came to its end.
@@ -219,6 +237,7 @@ struct Writer {
 #[async_trait]
 impl RowWriter for Writer {
     async fn copy_in(&mut self, part: &PartPlan, from: ChunkReceiver) -> Result<u64, TargetError> {
+        self.target.lock().tried += 1;
         if std::mem::take(&mut self.target.lock().breaks_next_load) {
             return Err(refused("copy rows", true));
         }
@@ -229,6 +248,9 @@ impl RowWriter for Writer {
         let mut state = self.target.lock();
         if let Some(standing) = state.parts.get(&part.number) {
             return Ok(*standing);
+        }
+        if state.references.get(&part.number).is_some_and(|to| !state.parts.contains_key(to)) {
+            return Err(missing_reference());
         }
         let table = state.database.tables.iter_mut().find(|table| table.table == part.table);
         table.ok_or_else(|| refused("copy rows", false))?.rows.extend(rows);

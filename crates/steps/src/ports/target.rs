@@ -230,6 +230,18 @@ pub enum TargetError {
         #[source]
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Rows refer to rows that the target does not hold. Tables of extensions have their foreign keys before their rows,
+    /// so that another part may bring them.
+    #[error("cannot {act} on {place}: rows refer to rows that are not there")]
+    MissingReference {
+        /// What was tried.
+        act: String,
+        /// Host, port and database.
+        place: String,
+        /// What the server said.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
 }
 
 impl Classified for TargetError {
@@ -245,6 +257,7 @@ impl Classified for TargetError {
             | Self::MissingRoles { .. }
             | Self::OwnersOutOfReach { .. }
             | Self::RestoreFailed { .. }
+            | Self::MissingReference { .. }
             | Self::Statement { .. } => FailureClass::Permanent,
         }
     }
@@ -269,6 +282,9 @@ impl Classified for TargetError {
             Self::LoginRefused { .. } => "correct user, password and database name of the target (createdb, if it is missing), then run again".to_owned(),
             Self::CutOff { .. } => {
                 "keepsake verify --repo <URL> --deep, and restore from a copy if it fails".to_owned()
+            }
+            Self::MissingReference { .. } => {
+                "read which foreign key the cause names, correct its rows in the source, then back up again".to_owned()
             }
             Self::RestoreFailed { .. } | Self::Statement { .. } => {
                 "read the cause, correct it, and restore into a new empty database".to_owned()

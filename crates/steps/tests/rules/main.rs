@@ -13,6 +13,7 @@ mod repository_alone;
 mod source_limits;
 mod telling;
 mod throwaway_instance;
+mod waiting_rows;
 mod whole_run;
 
 use keepsake_steps::Run;
