@@ -1,7 +1,10 @@
 //! Sources of every supported major, to the same and to newer majors.
 
-use crate::server::Server;
+use crate::evidence::evidence;
+use crate::server::{Database, Server};
 use crate::trial::judge;
+use crate::verdict::differences;
+use crate::ways::Bench;
 use crate::zoos::zoo;
 
 /// Each major that is not the other tests' 15 or 18, up to the newest; all pairs with `KEEPSAKE_JUDGE_VERSIONS=all`.
@@ -26,4 +29,24 @@ fn a_zoo_of_each_major_comes_back_on_the_same_and_on_newer_majors() {
         let (source, target) = (zoo(&Server::of_major(from)), Server::of_major(to));
         judge(&source, &target, "", &[]);
     }
+}
+
+/// The newest `pg_dump` writes what an older `pg_restore` cannot read, and the newest `pg_restore` makes a setting that
+/// an older server does not know.
+#[test]
+fn clients_that_are_newer_than_both_servers_bring_everything_back() {
+    let source = zoo(&Server::source());
+    let mut bench = Bench::new();
+    bench.with_only(18);
+    bench.backup_whole(&source);
+    let comes_back_whole = |bench: &Bench| {
+        let mut target = Database::on(&Server::target());
+        target.owns_the_roles_of(&source);
+        bench.restore_whole(&target);
+        let differences = differences(&evidence(&source), &evidence(&target));
+        assert!(differences.is_empty(), "the source and ours differ:\n{}", differences.join("\n"));
+    };
+    comes_back_whole(&bench);
+    bench.with_all();
+    comes_back_whole(&bench);
 }

@@ -2,7 +2,7 @@
 
 use crate::server::{Database, newest, program};
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
@@ -12,6 +12,8 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_keepsake");
 pub struct Bench {
     folder: TempDir,
     recipient: String,
+    /// Where the client programs are.
+    programs: PathBuf,
 }
 
 impl Bench {
@@ -21,7 +23,20 @@ impl Bench {
         let key = folder.path().join("key");
         let output = keepsake(&["keygen", "--out", key.to_str().unwrap()]).output().unwrap();
         assert!(output.status.success(), "{}", text(&output.stderr));
-        Self { recipient: text(&output.stdout).trim().to_owned(), folder }
+        let programs = std::env::var("KEEPSAKE_TEST_PG_BIN").expect("run cargo x test").into();
+        Self { recipient: text(&output.stdout).trim().to_owned(), folder, programs }
+    }
+
+    /// From now on the client programs of this major alone, as in an image that carries no others.
+    pub fn with_only(&mut self, major: u32) {
+        let link = self.folder.path().join(format!("only-{major}"));
+        std::os::unix::fs::symlink(program("pg_restore", major).parent().unwrap(), &link).unwrap();
+        self.programs = link;
+    }
+
+    /// From now on those of every major that the tests have.
+    pub fn with_all(&mut self) {
+        self.programs = std::env::var("KEEPSAKE_TEST_PG_BIN").expect("run cargo x test").into();
     }
 
     fn repo(&self) -> String {
@@ -32,13 +47,25 @@ impl Bench {
         let repo = self.repo();
         let mut command = keepsake(&["backup", "--source", "env:SOURCE", "--repo", &repo, "--json"]);
         command.args(["--name", "judged", "--recipient", &self.recipient]).args(more);
+        command.arg("--pg-bin").arg(&self.programs);
         command.env("SOURCE", source.url()).output().unwrap()
+    }
+
+    /// A restore that must pass its proof.
+    pub fn restore_whole(&self, target: &Database) {
+        let restore = answer(&self.restore(target, &[]));
+        assert_eq!(restore["certificate"]["verdict"], "passed", "{restore}");
+    }
+
+    /// A backup whose larger tables are cut into ranges.
+    pub fn backup_whole(&self, source: &Database) {
+        answer(&self.backup(source, &["--part-size", "65536"]));
     }
 
     pub fn restore(&self, target: &Database, more: &[&str]) -> Output {
         let (repo, key) = (self.repo(), self.folder.path().join("key"));
         let mut command = keepsake(&["restore", "--to", "env:TARGET", "--repo", &repo, "--json"]);
-        command.arg("--key-file").arg(key).args(more);
+        command.arg("--key-file").arg(key).args(more).arg("--pg-bin").arg(&self.programs);
         command.env("TARGET", target.url()).output().unwrap()
     }
 }
@@ -46,9 +73,6 @@ impl Bench {
 fn keepsake(arguments: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
     command.args(arguments).stdin(Stdio::null());
-    if arguments[0] != "keygen" {
-        command.args(["--pg-bin", &std::env::var("KEEPSAKE_TEST_PG_BIN").expect("run cargo x test")]);
-    }
     command
 }
 
@@ -61,12 +85,11 @@ fn answer(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Backup and restore by the real program; a small part size cuts the larger tables into ranges.
+/// Backup and restore by the real program.
 pub fn by_keepsake(source: &Database, target: &Database) {
     let bench = Bench::new();
-    answer(&bench.backup(source, &["--part-size", "65536"]));
-    let restore = answer(&bench.restore(target, &[]));
-    assert_eq!(restore["certificate"]["verdict"], "passed", "{restore}");
+    bench.backup_whole(source);
+    bench.restore_whole(target);
 }
 
 /// `pg_dump --format=custom` of the source's major, `pg_restore` of the target's; any error is fatal.

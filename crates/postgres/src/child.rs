@@ -78,11 +78,12 @@ pub(crate) async fn stream_out(
     to.send(Chunk::End).await.map_err(|_| ChildFailure::ReceiverGone)
 }
 
-/// Runs a child whose input is the stream. A stream that is cut off kills it before its input ends, so that it
-/// cannot take half an archive for a whole one.
+/// Runs a child whose input is `first` and then the stream. A stream that is cut off kills it before its input ends,
+/// so that it cannot take half an archive for a whole one.
 pub(crate) async fn stream_in(
     mut command: Command,
     address: &Address,
+    first: Chunk,
     mut from: ChunkReceiver,
 ) -> Result<(), ChildFailure> {
     let mut child = spawn(command.stdin(Stdio::piped()).stdout(Stdio::null()))?;
@@ -90,8 +91,9 @@ pub(crate) async fn stream_in(
     let Some(mut input) = child.stdin.take() else {
         return Err(ChildFailure::Failed("its input is closed".to_owned()));
     };
+    let mut next = Some(first);
     loop {
-        match from.recv().await {
+        match next {
             Some(Chunk::Data(bytes)) => {
                 if input.write_all(&bytes).await.is_err() {
                     break; // It ended by itself; its status and last words tell why.
@@ -103,6 +105,7 @@ pub(crate) async fn stream_in(
                 return Err(ChildFailure::CutOff);
             }
         }
+        next = from.recv().await;
     }
     drop(input);
     let said = said.await.unwrap_or_default();

@@ -32,7 +32,7 @@ const PINNED: [(&str, &str); 18] = [
 ];
 
 /// Exists from this version on.
-const TRANSACTION_TIMEOUT_SINCE: u32 = 170_000;
+pub(crate) const TRANSACTION_TIMEOUT_SINCE: u32 = 170_000;
 
 /// A pinned connection.
 pub(crate) struct Session {

@@ -5,6 +5,7 @@ mod entries;
 mod globals;
 mod lent;
 mod memory;
+mod pg_restore;
 mod programs;
 mod rights;
 mod roles;

@@ -3,18 +3,16 @@
 use super::books::{self, SectionState};
 use super::entries::parse;
 use super::lent;
+use super::pg_restore::Restore;
 use super::rights::{rights, roles};
 use super::{PostgresTarget, memory};
-use crate::address::Address;
-use crate::child::{ChildFailure, command, output, run, stream_in};
-use crate::client_tools::{Program, fitting};
+use crate::child::ChildFailure;
 use crate::session::Session;
 use keepsake_domain::{LeftOut, LeftOutRule, SchemaEntry, left_out};
 use keepsake_steps::ports::{Chunk, ChunkReceiver, TargetError};
 use std::collections::BTreeSet;
 use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
 
 const SCHEMAS: &str = "schemas";
 const PRE_DATA: &str = "pre-data";
@@ -35,8 +33,8 @@ pub(super) async fn restore_pre_data(
         return Ok(());
     }
     let archive = received("the schema", from).await?;
-    let restore = Restore::of(target, &session).await?;
-    let contents = restore.contents(&archive).await.map_err(|failure| failed("the schema", failure))?;
+    let restore = Restore::of_file(target, &session, archive.path()).await?;
+    let contents = restore.contents(archive.path()).await.map_err(|failure| failed("the schema", failure))?;
     let permitted = permitted(target, &session, &contents).await?;
     let of_schema = |entry: &SchemaEntry| entry.kind == "SCHEMA";
     let chosen = |schemas: bool| {
@@ -79,17 +77,33 @@ async fn restore_once(
     if name == PRE_DATA {
         options.push("--section=pre-data");
     }
-    let whole = restore.file(archive, &[&options[..], &["--single-transaction"]].concat()).await;
+    let whole = if restore.in_one_transaction() {
+        restore.file(archive.path(), &[&options[..], &["--single-transaction"]].concat()).await
+    } else {
+        in_pieces(session, restore, archive, name, &options).await?
+    };
     match whole {
         Err(ChildFailure::Failed(said)) if said.contains("max_locks_per_transaction") => {
-            // More objects than one transaction may lock. Then a failure in the middle needs a new database.
-            books::mark(session, name, SectionState::InPieces).await?;
-            let pieces = restore.file(archive, &[&options[..], &["--exit-on-error"]].concat()).await;
-            pieces.map_err(|failure| failed("the schema", failure))?;
+            options.push("--exit-on-error");
+            in_pieces(session, restore, archive, name, &options).await?
         }
-        other => other.map_err(|failure| failed("the schema", failure))?,
+        other => other,
     }
+    .map_err(|failure| failed("the schema", failure))?;
     books::mark(session, name, SectionState::Done).await
+}
+
+/// In many transactions: because one may not lock so many objects, or because the server does not know a setting of
+/// the program. Then a failure in the middle needs a new database.
+async fn in_pieces(
+    session: &Session,
+    restore: &Restore,
+    archive: &NamedTempFile,
+    name: &str,
+    options: &[&str],
+) -> Result<Result<(), ChildFailure>, TargetError> {
+    books::mark(session, name, SectionState::InPieces).await?;
+    Ok(restore.file(archive.path(), options).await)
 }
 
 /// The entries that the target's provider and rights allow; what they do not is recorded.
@@ -128,8 +142,7 @@ pub(super) async fn restore_post_data(
     jobs: u32,
 ) -> Result<(), TargetError> {
     let session = target.session().await?;
-    let jobs = jobs.clamp(1, MOST_JOBS);
-    let mut options = vec!["--section=post-data".to_owned(), format!("--jobs={jobs}")];
+    let mut options = vec!["--section=post-data".to_owned()];
     match books::section(&session, POST_DATA).await? {
         // Whoever ended between the mark and this left rights lent.
         SectionState::Done => return lent::take_back(&session).await,
@@ -139,16 +152,19 @@ pub(super) async fn restore_post_data(
         SectionState::Untouched => {}
     }
     let archive = received("the schema", from).await?;
-    let mut restore = Restore::of(target, &session).await?;
+    let mut restore = Restore::of_file(target, &session, archive.path()).await?;
+    // Where the program's own setting fails its errors are counted, and those of parallel workers are not.
+    let jobs = if restore.in_one_transaction() { jobs.clamp(1, MOST_JOBS) } else { 1 };
+    options.push(format!("--jobs={jobs}"));
     restore.address = memory::for_indexes(restore.address, &session, jobs).await?;
     books::mark(&session, POST_DATA, SectionState::Begun).await?;
-    let contents = restore.contents(&archive).await.map_err(|failure| failed("the schema", failure))?;
+    let contents = restore.contents(archive.path()).await.map_err(|failure| failed("the schema", failure))?;
     let permitted = permitted(target, &session, &contents).await?;
     let lines: Vec<&str> = permitted.iter().map(|(line, _)| *line).collect();
     let list_file = kept(lines.join("\n").as_bytes()).await?;
     options.push(format!("--use-list={}", list_file.path().display()));
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
-    restore.file(&archive, &options).await.map_err(|failure| failed("the schema", failure))?;
+    restore.file(archive.path(), &options).await.map_err(|failure| failed("the schema", failure))?;
     // Marked first: a second try of the section sets owners again, and needs what is lent.
     books::mark(&session, POST_DATA, SectionState::Done).await?;
     lent::take_back(&session).await
@@ -157,67 +173,30 @@ pub(super) async fn restore_post_data(
 /// Straight from the stream, since rows never lie on a disk in the clear; in one transaction, as for pre-data.
 pub(super) async fn restore_large_objects(
     target: &PostgresTarget,
-    from: ChunkReceiver,
+    mut from: ChunkReceiver,
 ) -> Result<(), TargetError> {
     let session = target.session().await?;
     match books::section(&session, LARGE_OBJECTS).await? {
         SectionState::Done => return Ok(()),
-        SectionState::Begun | SectionState::InPieces
-            if crate::inventory::large_objects(&session).await? > 0 =>
-        {
+        SectionState::InPieces => return Err(interrupted("the large objects")),
+        SectionState::Begun if crate::inventory::large_objects(&session).await? > 0 => {
             return books::mark(&session, LARGE_OBJECTS, SectionState::Done).await;
         }
         _ => {}
     }
-    let restore = Restore::of(target, &session).await?;
-    books::mark(&session, LARGE_OBJECTS, SectionState::Begun).await?;
-    let mut child = restore.command();
-    child.arg("--single-transaction");
-    stream_in(child, &restore.address, from).await.map_err(|failure| failed("the large objects", failure))?;
+    let cut_off = || TargetError::CutOff { what: "the large objects".to_owned() };
+    let first = from.recv().await.ok_or_else(cut_off)?;
+    let header: &[u8] = if let Chunk::Data(bytes) = &first { bytes } else { &[] };
+    let restore = Restore::of(target, &session, header).await?;
+    let (state, options): (_, &[&str]) = if restore.in_one_transaction() {
+        (SectionState::Begun, &["--single-transaction"])
+    } else {
+        (SectionState::InPieces, &[])
+    };
+    books::mark(&session, LARGE_OBJECTS, state).await?;
+    let restored = restore.stream(options, first, from).await;
+    restored.map_err(|failure| failed("the large objects", failure))?;
     books::mark(&session, LARGE_OBJECTS, SectionState::Done).await
-}
-
-struct Restore {
-    program: Program,
-    address: Address,
-    skips_ownership: bool,
-}
-
-impl Restore {
-    async fn of(target: &PostgresTarget, session: &Session) -> Result<Self, TargetError> {
-        let programs = target.pg_bin.all("pg_restore").await;
-        // A program newer than the server may send settings that the server does not know; if there is none that
-        // fits, the newest reads the most archives.
-        let program = fitting(&programs, session.version / 10_000).or(programs.last()).cloned();
-        let program = program.ok_or_else(|| TargetError::NoClient {
-            program: "pg_restore".to_owned(),
-            places: target.pg_bin.places(),
-        })?;
-        Ok(Self { program, address: Address::of(&target.url)?, skips_ownership: target.skips_ownership() })
-    }
-
-    fn command(&self) -> Command {
-        let mut child = command(&self.program, &self.address);
-        let name = self.address.database().replace('\\', "\\\\").replace('\'', "\\'");
-        if self.skips_ownership {
-            child.args(["--no-owner", "--no-privileges"]);
-        }
-        child.args(["--no-password", "--no-tablespaces"]).arg(format!("--dbname=dbname='{name}'"));
-        child
-    }
-
-    /// The archive's table of contents, one entry per line.
-    async fn contents(&self, archive: &NamedTempFile) -> Result<String, ChildFailure> {
-        let mut child = command(&self.program, &self.address);
-        child.arg("--list").arg(archive.path());
-        output(child, &self.address).await
-    }
-
-    async fn file(&self, archive: &NamedTempFile, options: &[&str]) -> Result<(), ChildFailure> {
-        let mut child = self.command();
-        child.args(options).arg(archive.path());
-        run(child, &self.address).await
-    }
 }
 
 /// The schema's archive in a file that only we can read: parallel restores need to seek. It holds no rows.
@@ -241,7 +220,7 @@ async fn kept(bytes: &[u8]) -> Result<NamedTempFile, TargetError> {
     Ok(file)
 }
 
-fn broken(error: std::io::Error) -> TargetError {
+pub(super) fn broken(error: std::io::Error) -> TargetError {
     TargetError::RestoreFailed {
         program: "pg_restore".to_owned(),
         said: format!("its input cannot be kept in a temporary file: {error}"),
