@@ -195,7 +195,8 @@ mod tests {
         let contents =
             "; a remark\n7; 1259 19 TABLE Sales Data t owner\n5; 2615 18 SCHEMA - Sales Data owner";
         let read = parse(contents, &["owner".to_owned()]);
-        let [(line, table), (_, schema)] = &read[..] else { panic!("{read:?}") };
+        assert_eq!(read.len(), 2, "{read:?}");
+        let ((line, table), (_, schema)) = (&read[0], &read[1]);
         assert_eq!(*line, "7; 1259 19 TABLE Sales Data t owner");
         assert_eq!((table.schema.as_deref(), table.name.as_str()), (Some("Sales Data"), "t"));
         assert_eq!((schema.kind.as_str(), schema.name.as_str()), ("SCHEMA", "Sales Data"));
