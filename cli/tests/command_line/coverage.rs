@@ -101,8 +101,8 @@ fn two_databases_of_one_server_share_a_repository_and_nothing_else() {
         let id = summary["backup_id"].as_str().unwrap();
         ended(&mut command(&["show", "--repo", &repo, id, "--json"])).ok().json()
     };
-    assert!(shown(&second)["manifest"].get("previous_manifest_sha256").is_none());
+    assert!(shown(&second)["manifest"].get("previous_manifest").is_none());
     let next = shown(&backup(&one, &named));
-    assert_eq!(next["manifest"]["previous_manifest_sha256"], shown(&first)["manifest_sha256"]);
+    assert_eq!(next["manifest"]["previous_manifest"]["sha256"], shown(&first)["manifest_sha256"]);
     bench.verify(&repo, &["--deep", "--key-file", &bench.key_file()]).ok();
 }
