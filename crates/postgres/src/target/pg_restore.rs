@@ -6,6 +6,7 @@ use crate::child::{ChildFailure, command, output, run, stream_in};
 use crate::client_tools::{Program, fitting};
 use crate::session::{Session, TRANSACTION_TIMEOUT_SINCE};
 use keepsake_steps::ports::{Chunk, ChunkReceiver, TargetError};
+use std::ffi::OsStr;
 use std::path::Path;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
@@ -74,7 +75,11 @@ impl Restore {
         output(child, &self.address).await
     }
 
-    pub(super) async fn file(&self, archive: &Path, options: &[&str]) -> Result<(), ChildFailure> {
+    pub(super) async fn file<S: AsRef<OsStr>>(
+        &self,
+        archive: &Path,
+        options: &[S],
+    ) -> Result<(), ChildFailure> {
         let mut child = self.command();
         child.args(options).arg(archive);
         self.judged(run(child, &self.address).await)

@@ -135,7 +135,9 @@ async fn permitted<'a>(
     Ok(kept)
 }
 
-/// In parallel, so not in one transaction: a second call first drops what the first one made.
+/// In parallel, so not in one transaction: a second call first drops what the first one made. Workers of one
+/// `pg_restore` may lock each other out, on partitioned tables for one; so a failure in parallel is tried once more
+/// one object after another, and only that counts.
 pub(super) async fn restore_post_data(
     target: &PostgresTarget,
     from: ChunkReceiver,
@@ -155,7 +157,6 @@ pub(super) async fn restore_post_data(
     let mut restore = Restore::of_file(target, &session, archive.path()).await?;
     // Where the program's own setting fails its errors are counted, and those of parallel workers are not.
     let jobs = if restore.in_one_transaction() { jobs.clamp(1, MOST_JOBS) } else { 1 };
-    options.push(format!("--jobs={jobs}"));
     restore.address = memory::for_indexes(restore.address, &session, jobs).await?;
     books::mark(&session, POST_DATA, SectionState::Begun).await?;
     let contents = restore.contents(archive.path()).await.map_err(|failure| failed("the schema", failure))?;
@@ -163,11 +164,20 @@ pub(super) async fn restore_post_data(
     let lines: Vec<&str> = permitted.iter().map(|(line, _)| *line).collect();
     let list_file = kept(lines.join("\n").as_bytes()).await?;
     options.push(format!("--use-list={}", list_file.path().display()));
-    let options: Vec<&str> = options.iter().map(String::as_str).collect();
-    restore.file(archive.path(), &options).await.map_err(|failure| failed("the schema", failure))?;
+    let mut restored = restore.file(archive.path(), &arguments(&options, jobs)).await;
+    if let (Err(ChildFailure::Failed(said)), true) = (&restored, jobs > 1) {
+        tracing::warn!(said, "post-data failed in parallel and is restored again, one object after another");
+        options.extend(["--clean".to_owned(), "--if-exists".to_owned()]);
+        restored = restore.file(archive.path(), &arguments(&options, 1)).await;
+    }
+    restored.map_err(|failure| failed("the schema", failure))?;
     // Marked first: a second try of the section sets owners again, and needs what is lent.
     books::mark(&session, POST_DATA, SectionState::Done).await?;
     lent::take_back(&session).await
+}
+
+fn arguments(options: &[String], jobs: u32) -> Vec<String> {
+    options.iter().cloned().chain([format!("--jobs={jobs}")]).collect()
 }
 
 /// Straight from the stream, since rows never lie on a disk in the clear; in one transaction, as for pre-data.
