@@ -1,8 +1,10 @@
 //! Runs that must fail: loudly, with the right class, and leaving nothing half-done.
 
-use crate::cloud::{Cloud, Ended};
+use crate::cloud::{Cloud, Ended, PATIENCE};
 use crate::source::TestSource;
 use serde_json::json;
+use std::time::{Duration, Instant};
+use tokio_postgres::{Client, Transaction};
 
 const SCHEMA: &str = "create table vendors (id int primary key, name text);
     insert into vendors select n, 'vendor ' || n from generate_series(1, 2000) n;";
@@ -94,8 +96,10 @@ async fn an_object_that_is_damaged_after_the_seal_fails_the_run_and_drops_the_in
     let cloud = Cloud::take();
     let source = TestSource::create(&cloud, SCHEMA, json!({"copies": []})).await;
     let arn = cloud.start(&source.policy).unwrap();
-    cloud.wait_for_state(&arn, "TestRestore");
+    let mut catalog = cloud.catalog().await;
+    let held = hold_the_sealed_backup(&mut catalog, &arn).await;
     flip_a_byte_of_a_part(&cloud, &source);
+    held.rollback().await.unwrap();
 
     let ended = cloud.wait(&arn);
 
@@ -146,6 +150,20 @@ fn take_the_place_of_the_instance(cloud: &Cloud, backup_id: &str) {
 }
 
 /// Replaces one part by itself with one bit changed, as a damaged disk or a hostile writer would.
+/// Waits until the run is sealed and locks its row. Whoever opens the test of it refers to that row, so nothing is
+/// restored before the lock is gone.
+async fn hold_the_sealed_backup<'a>(catalog: &'a mut Client, arn: &str) -> Transaction<'a> {
+    let held = catalog.transaction().await.unwrap();
+    let sql = "select from keepsake.backup_snapshots b join keepsake.backup_executions e on e.backup_id = b.id \
+               where e.execution_id = $1 for update of b";
+    let begun = Instant::now();
+    while held.query_opt(sql, &[&arn]).await.unwrap().is_none() {
+        assert!(begun.elapsed() < PATIENCE, "execution {arn} was never sealed");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    held
+}
+
 fn flip_a_byte_of_a_part(cloud: &Cloud, source: &TestSource) {
     let bucket = cloud.output("ArchiveBucketName");
     let prefix = format!("archive/{}/", source.name);
