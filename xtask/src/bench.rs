@@ -57,17 +57,6 @@ pub fn run(arguments: &[String]) -> Result<()> {
     }
 }
 
-/// Both subjects, small: for `cargo x test`.
-///
-/// # Errors
-/// As [`run`].
-pub fn smoke() -> Result<()> {
-    for subject in ["full", "restore"] {
-        run(&[subject.to_owned(), "--smoke".to_owned()])?;
-    }
-    Ok(())
-}
-
 fn options(arguments: &[String]) -> Result<Options> {
     let mut options =
         Options { size_gb: 4.0, rounds: 3, slow_rounds: 1, level: None, jobs: 2, source: None, smoke: false };

@@ -3,7 +3,7 @@
 use crate::cloud::{LocalCloud, Parts};
 use crate::deployment::Deployment;
 use crate::subscriber::Subscriber;
-use crate::{asl_cases, bench, functions, say, setup, sweeps};
+use crate::{asl_cases, functions, say, setup, sweeps};
 use anyhow::{Context, Result, bail};
 use std::process::Command;
 
@@ -53,8 +53,6 @@ fn run_in(cloud: &LocalCloud, variables: &[(&str, &String)], arguments: &[String
         asl_cases::run(&[])?;
         say("failing and repeating every state of every machine");
         sweeps::states()?;
-        say("running the benchmarks' smallest size");
-        bench::smoke()?;
     }
     Ok(())
 }
