@@ -1,4 +1,5 @@
-//! `cargo x lint`: asl-validator, cfn-lint and `sam validate --lint` over state machines, templates and samconfig.toml.
+//! `cargo x lint`: asl-validator, cfn-lint and `sam validate --lint` over state machines, templates and samconfig.toml, and
+//! cargo-deny over the tree of dependencies.
 //!
 //! cfn-lint runs on the template as written and as SAM translates it: it finds more in the second, and names lines only
 //! in the first.
@@ -39,6 +40,12 @@ pub fn run(arguments: &[String]) -> Result<()> {
         say(&format!("sam validate --lint --template {template}"));
         note(&mut findings, sam_program("sam").args(["validate", "--lint", "--template", template]))?;
     }
+    say("cargo-deny bans, licenses, sources");
+    let deny = setup::cargo_deny()?;
+    note(
+        &mut findings,
+        Command::new(deny).args(["check", "bans", "licenses", "sources"]).current_dir(setup::root()),
+    )?;
     say("samconfig.toml");
     findings.extend(samconfig()?);
     if findings.is_empty() {

@@ -194,6 +194,29 @@ fn npm() -> Result<()> {
     Ok(())
 }
 
+/// cargo-deny, of which a new version may find more than this one. Only the linter needs it.
+const CARGO_DENY: &str = "0.20.2";
+
+/// The program cargo-deny, built the first time; a second call finds it.
+///
+/// # Errors
+/// It cannot be built.
+pub fn cargo_deny() -> Result<PathBuf> {
+    let folder = local().join(format!("cargo-deny-{CARGO_DENY}"));
+    let program = folder.join("bin/cargo-deny");
+    if !program.exists() {
+        println!("setup: building cargo-deny into {}", folder.display());
+        let arguments = ["install", "cargo-deny", "--version", CARGO_DENY, "--locked", "--debug", "--root"];
+        // A target folder of its own: what it is built with is not what the project is built with.
+        let build = local().join("cargo-deny-build");
+        run_quietly(
+            Command::new(env!("CARGO")).args(arguments).arg(&folder).env("CARGO_TARGET_DIR", &build),
+        )?;
+        fs::remove_dir_all(build)?;
+    }
+    Ok(program)
+}
+
 /// Links to the client programs, wherever they were installed.
 fn client_programs() -> Result<()> {
     let packages = local().join("venv/lib");
