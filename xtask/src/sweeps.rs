@@ -1,8 +1,7 @@
-//! `cargo x state-sweep` and `cargo x kill-sweep [--rounds N] [--seed N]`: everything that can fail fails, and the next
+//! `cargo x state-sweep` and `cargo x kill-sweep [--functions] [--rounds N] [--seed N]`: everything that can fail fails, and the next
 //! run succeeds. The fault sweep over ports needs no parts of its own: it is a test of `keepsake-steps`.
 
-use crate::cloud::{LocalCloud, Parts};
-use crate::setup;
+use crate::{setup, test};
 use anyhow::{Context, Result, bail};
 use std::process::Command;
 
@@ -20,44 +19,28 @@ pub fn states() -> Result<()> {
     Ok(())
 }
 
-/// The program is killed at random moments; every test run does a few rounds of it.
+/// The program is killed at random moments, or with `--functions` the functions of running backups in the local cloud;
+/// every test run does a few rounds of both.
 ///
 /// # Errors
 /// Something half-done looked done, or a next run failed; the seed that is printed repeats it.
 pub fn kills(arguments: &[String]) -> Result<()> {
-    setup::ensure()?;
-    let cloud = LocalCloud::start(Parts::All)?;
-    let outcome = kill_rounds(&cloud, arguments);
-    cloud.stop()?;
-    outcome
-}
-
-fn kill_rounds(cloud: &LocalCloud, arguments: &[String]) -> Result<()> {
-    let mut command = cloud.command(env!("CARGO"));
-    command.env("KEEPSAKE_KILL_ROUNDS", "200");
-    for pair in arguments.chunks(2) {
-        match pair {
-            [option, value] if option == "--rounds" => command.env("KEEPSAKE_KILL_ROUNDS", value),
-            [option, value] if option == "--seed" => command.env("KEEPSAKE_KILL_SEED", value),
-            _ => bail!("usage: cargo x kill-sweep [--rounds N] [--seed N]"),
-        };
+    let mut variables = vec![("KEEPSAKE_KILL_ROUNDS", "200".to_owned())];
+    let mut suite = "command_line";
+    let mut arguments = arguments.iter();
+    while let Some(option) = arguments.next() {
+        match (option.as_str(), arguments.as_slice().first()) {
+            ("--functions", _) => suite = "end_to_end",
+            ("--rounds", Some(value)) => variables.push(("KEEPSAKE_KILL_ROUNDS", value.clone())),
+            ("--seed", Some(value)) => variables.push(("KEEPSAKE_KILL_SEED", value.clone())),
+            _ => bail!("usage: cargo x kill-sweep [--functions] [--rounds N] [--seed N]"),
+        }
+        if option != "--functions" {
+            arguments.next();
+        }
     }
-    command.env("KEEPSAKE_TEST_SOURCE_URL", cloud.postgres_url("source")?);
-    command.env("KEEPSAKE_TEST_TARGET_URL", cloud.postgres_url("catalog")?);
     // The whole workspace, so that nothing is built with other features than for the tests.
-    command.args([
-        "test",
-        "--locked",
-        "--workspace",
-        "--test",
-        "command_line",
-        "kill_sweep",
-        "--",
-        "--nocapture",
-    ]);
-    if command.current_dir(setup::root()).status().context("cannot start cargo test")?.success() {
-        Ok(())
-    } else {
-        bail!("a killed run did harm")
-    }
+    let words = ["--workspace", "--test", suite, "kill_sweep", "--", "--nocapture"];
+    test::run_with(&variables, &words.map(str::to_owned))
+        .context("a killed run did harm, or could not be tried")
 }

@@ -13,7 +13,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
 }
 
 /// The same with more variables in the tests' environment.
-pub fn run_with(variables: &[(&str, &String)], arguments: &[String]) -> Result<()> {
+pub fn run_with(variables: &[(&str, String)], arguments: &[String]) -> Result<()> {
     setup::ensure()?;
     // All targets, as `cargo test` builds them: programs and tests then share every crate.
     functions::build_workspace(&setup::root(), "--all-targets")?;
@@ -27,7 +27,7 @@ pub fn run_with(variables: &[(&str, &String)], arguments: &[String]) -> Result<(
     outcome
 }
 
-fn run_in(cloud: &LocalCloud, variables: &[(&str, &String)], arguments: &[String]) -> Result<()> {
+fn run_in(cloud: &LocalCloud, variables: &[(&str, String)], arguments: &[String]) -> Result<()> {
     let subscriber = Subscriber::start(cloud.run_dir())?;
     let deployment = Deployment::deploy(cloud, subscriber.url())?;
     let describe = cloud.run_dir().join("deployment.json");
@@ -46,7 +46,7 @@ fn run_in(cloud: &LocalCloud, variables: &[(&str, &String)], arguments: &[String
             cloud.postgres_url(&format!("postgres-{major}"))?,
         );
     }
-    command.envs(variables.iter().copied());
+    command.envs(variables.iter().map(|(name, value)| (name, value)));
     cargo_test(command, arguments)?;
     if arguments.is_empty() {
         say("running the cases of the state machine engine");

@@ -125,6 +125,13 @@ impl Cloud {
             .collect()
     }
 
+    /// Whether a state of this execution, not of its Maps' children, failed and was entered again or left by its catch.
+    pub fn repeated_a_step(&self, arn: &str) -> bool {
+        let history = self.aws(&["stepfunctions", "get-execution-history", "--execution-arn", arn]).unwrap();
+        let mut events = history["events"].as_array().unwrap().iter();
+        events.any(|event| matches!(event["type"].as_str(), Some("TaskFailed" | "LambdaFunctionFailed")))
+    }
+
     /// Waits until an execution has entered a state.
     pub fn wait_for_state(&self, arn: &str, state: &str) {
         let begun = Instant::now();

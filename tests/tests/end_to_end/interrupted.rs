@@ -1,31 +1,14 @@
 //! Runs that are interrupted from outside: a function that dies, an execution that is stopped.
 
 use crate::cloud::{Cloud, PATIENCE};
+use crate::processes;
 use crate::source::{TestSource, rows};
 use serde_json::json;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Enough that uploading takes some seconds.
 const SCHEMA: &str = "create table photos (id int primary key, note text);
     insert into photos select n, md5(n::text) || md5((n + 1)::text) from generate_series(1, 600000) n;";
-
-/// Process ids of a function's processes: Lambda names the function in their environment.
-fn processes(function: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let name = entry.file_name().into_string().unwrap_or_default();
-        let Ok(environment) = std::fs::read(entry.path().join("environ")) else { continue };
-        let environment = String::from_utf8_lossy(&environment).into_owned();
-        let names_it = environment.split('\0').any(|variable| {
-            variable.strip_prefix("AWS_LAMBDA_FUNCTION_NAME=").is_some_and(|name| name.contains(function))
-        });
-        if names_it && name.bytes().all(|digit| digit.is_ascii_digit()) {
-            found.push(name);
-        }
-    }
-    found
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_is_killed_in_the_middle_of_a_part_is_repeated_and_the_backup_is_whole() {
@@ -51,9 +34,9 @@ async fn kill_while_rows_are_read(source: &TestSource) -> usize {
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(60) {
         let readers: i64 = client.query_one(reading, &[]).await.unwrap().get(0);
-        let workers = processes("encrypt-upload");
+        let workers = processes::of("encrypt-upload");
         if readers > 0 && !workers.is_empty() {
-            Command::new("kill").arg("-9").args(&workers).status().unwrap();
+            processes::kill(&workers);
             return workers.len();
         }
         tokio::time::sleep(Duration::from_millis(5)).await;

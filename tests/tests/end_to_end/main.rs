@@ -7,6 +7,8 @@
 mod cloud;
 mod failures;
 mod interrupted;
+mod kill_sweep;
+mod processes;
 mod relay;
 mod scheduled;
 mod source;
