@@ -130,6 +130,7 @@ impl LocalCloud {
             ("TMPDIR", state.join("tmp")),
             ("S3_DATA_DIR", state.join("s3")),
         ]);
+        command.env("KEEPSAKE_LOSE_ANSWERS", self.describe["lose_answers"].as_str().unwrap_or_default());
         command.envs([
             ("BIND_HOST", "127.0.0.1"),
             ("MINISTACK_HOST", "127.0.0.1"),

@@ -13,6 +13,7 @@ import random
 import threading
 from datetime import datetime, timezone
 
+import lost_answers
 from ministack.core.responses import new_uuid, now_iso
 from ministack.services import stepfunctions as sfn
 from stopping import Stopped, StopSignal
@@ -249,6 +250,8 @@ def _integrate(resource, arguments, stop):
         return run_nested(arguments, stop)
     result = sfn._invoke_resource(resource, arguments)
     if resource == "arn:aws:states:::lambda:invoke":
+        if lost_answers.is_lost(arguments):
+            raise Failure("Lambda.Unknown", "the function's answer was lost")
         return {"ExecutedVersion": "$LATEST", **result}
     return result
 

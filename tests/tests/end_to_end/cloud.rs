@@ -2,6 +2,8 @@
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,6 +19,23 @@ pub struct Cloud {
     pub deployment: Value,
     environment: Value,
     _turn: MutexGuard<'static, ()>,
+}
+
+/// Answers of functions are lost while this lives.
+pub struct LostAnswers(PathBuf);
+
+impl LostAnswers {
+    /// The functions whose answer was lost, each once.
+    pub fn functions(&self) -> BTreeSet<String> {
+        let text = std::fs::read_to_string(&self.0).unwrap();
+        text.lines().map(|arn| arn.rsplit_once(":keepsake-").unwrap().1.to_owned()).collect()
+    }
+}
+
+impl Drop for LostAnswers {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.0).unwrap();
+    }
 }
 
 /// How an execution ended.
@@ -130,6 +149,13 @@ impl Cloud {
         let history = self.aws(&["stepfunctions", "get-execution-history", "--execution-arn", arn]).unwrap();
         let mut events = history["events"].as_array().unwrap().iter();
         events.any(|event| matches!(event["type"].as_str(), Some("TaskFailed" | "LambdaFunctionFailed")))
+    }
+
+    /// From now on the first answer of every function is lost, until what this returns is dropped.
+    pub fn lose_answers(&self) -> LostAnswers {
+        let path = PathBuf::from(self.environment["lose_answers"].as_str().unwrap());
+        std::fs::write(&path, "").unwrap();
+        LostAnswers(path)
     }
 
     /// Waits until an execution has entered a state.

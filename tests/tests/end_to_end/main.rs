@@ -8,6 +8,7 @@ mod cloud;
 mod failures;
 mod interrupted;
 mod kill_sweep;
+mod lost_answers;
 mod processes;
 mod relay;
 mod scheduled;
