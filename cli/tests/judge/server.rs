@@ -85,6 +85,11 @@ impl Database {
         self.sql(&script);
     }
 
+    /// Roles that the database's own script makes, to be dropped with it.
+    pub fn owns_roles(&mut self, names: &[&str]) {
+        self.roles.extend(names.iter().map(|name| (*name).to_owned()));
+    }
+
     /// Roles that a restore made here, to be dropped with this database.
     pub fn owns_the_roles_of(&mut self, source: &Self) {
         if self.server != source.server {
