@@ -1,6 +1,7 @@
 //! The database that is restored to.
 
 mod books;
+mod clean;
 mod entries;
 mod globals;
 mod lent;

@@ -5,7 +5,7 @@ use super::entries::parse;
 use super::lent;
 use super::pg_restore::Restore;
 use super::rights::{rights, roles};
-use super::{PostgresTarget, memory};
+use super::{PostgresTarget, clean, memory};
 use crate::child::ChildFailure;
 use crate::session::Session;
 use keepsake_domain::{LeftOut, LeftOutRule, SchemaEntry, left_out};
@@ -148,9 +148,7 @@ pub(super) async fn restore_post_data(
     match books::section(&session, POST_DATA).await? {
         // Whoever ended between the mark and this left rights lent.
         SectionState::Done => return lent::take_back(&session).await,
-        SectionState::Begun | SectionState::InPieces => {
-            options.extend(["--clean".to_owned(), "--if-exists".to_owned()]);
-        }
+        SectionState::Begun | SectionState::InPieces => again(&session, &mut options).await?,
         SectionState::Untouched => {}
     }
     let archive = received("the schema", from).await?;
@@ -167,13 +165,20 @@ pub(super) async fn restore_post_data(
     let mut restored = restore.file(archive.path(), &arguments(&options, jobs)).await;
     if let (Err(ChildFailure::Failed(said)), true) = (&restored, jobs > 1) {
         tracing::warn!(said, "post-data failed in parallel and is restored again, one object after another");
-        options.extend(["--clean".to_owned(), "--if-exists".to_owned()]);
+        again(&session, &mut options).await?;
         restored = restore.file(archive.path(), &arguments(&options, 1)).await;
     }
     restored.map_err(|failure| failed("the schema", failure))?;
     // Marked first: a second try of the section sets owners again, and needs what is lent.
     books::mark(&session, POST_DATA, SectionState::Done).await?;
     lent::take_back(&session).await
+}
+
+/// Makes way for a second try.
+async fn again(session: &Session, options: &mut Vec<String>) -> Result<(), TargetError> {
+    clean::drop_partitioned(session).await?;
+    options.extend(["--clean".to_owned(), "--if-exists".to_owned()]);
+    Ok(())
 }
 
 fn arguments(options: &[String], jobs: u32) -> Vec<String> {

@@ -109,7 +109,13 @@ async fn a_restore_that_was_interrupted_goes_on_and_a_foreign_one_is_refused() {
 async fn each_section_is_restored_once_however_often_it_is_asked() {
     let (source_db, target_db) = (Database::source().await, Database::target().await);
     source_db
-        .run("CREATE TABLE t (n integer PRIMARY KEY); CREATE INDEX by_n ON t (n); SELECT lo_create(5)")
+        .run(
+            "CREATE TABLE t (n integer PRIMARY KEY); CREATE INDEX by_n ON t (n); SELECT lo_create(5);
+            CREATE TABLE p (k integer PRIMARY KEY, v text) PARTITION BY LIST (k);
+            CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1, 2) PARTITION BY LIST (k);
+            CREATE TABLE p11 PARTITION OF p1 FOR VALUES IN (1);
+            CREATE INDEX p_v ON p (v); CREATE TABLE points (k integer REFERENCES p)",
+        )
         .await;
     let (source, target) = (source_at(source_db.url()), target_at(target_db.url()));
     let held = source.take_snapshot().await.unwrap();
