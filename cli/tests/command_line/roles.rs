@@ -17,6 +17,11 @@ fn source_of(roles: &Roles) -> (Database, String) {
     (source, app)
 }
 
+/// Every schema of a target that is not the server's own: none, while no restore was begun.
+fn begun(target: &Database) -> String {
+    target.sql("SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> ALL ('{public,information_schema}')")
+}
+
 #[test]
 fn no_name_of_a_role_stands_in_clear_in_manifest_or_readme() {
     let (bench, roles) = (Bench::new(), Roles::new());
@@ -43,13 +48,13 @@ fn missing_roles_are_created_without_login_or_refused_or_done_without() {
     let target = Database::empty(Server::Target);
     let refused = bench.restore(&bench.repo(), &target, &["--missing-roles", "refuse"]);
     refused.failed(12, &["lacks roles", &app]);
-    assert_eq!(target.sql("SELECT to_regclass('t') IS NULL"), "t", "nothing was restored");
+    assert_eq!(begun(&target), "");
 
     let keeper = roles.login(Server::Target, "keeper", "");
-    target.sql(&format!(
-        "ALTER DATABASE {} OWNER TO {keeper}; DROP SCHEMA keepsake_restore CASCADE",
-        target.name
-    ));
+    target.sql(&format!("ALTER DATABASE {} OWNER TO {keeper}", target.name));
+    let refused = restore(&bench, &target, &keeper, &[]).failed(12, &["lacks roles", &app]);
+    assert!(refused.stderr.contains(&format!("GRANT each of them TO {keeper}")), "{}", refused.stderr);
+    assert_eq!(begun(&target), "");
     let skipped =
         restore(&bench, &target, &keeper, &["--missing-roles", "skip-ownership", "--json"]).ok().json();
     assert_eq!(skipped["certificate"]["left_out"][0]["rule"], "ownership");
@@ -85,6 +90,7 @@ fn an_owner_whom_the_restoring_role_may_not_act_for_is_named_before_anything_is_
     target.sql(&format!("ALTER DATABASE {} OWNER TO {keeper}", target.name));
     let refused = restore(&bench, &target, &keeper, &[]).failed(12, &["may not give objects to", &app]);
     assert!(refused.stderr.contains(&format!("next: as an administrator GRANT each of them TO {keeper}")));
+    assert_eq!(begun(&target), "");
     target.sql(&format!("GRANT {app} TO {keeper}"));
     restore(&bench, &target, &keeper, &[]).ok();
     assert_eq!(owned_by(&target, &app), "1");

@@ -2,7 +2,7 @@
 
 use crate::StepError;
 use crate::list_backups::StandingBackup;
-use crate::ports::{Repository, RowWriter, SchemaSection, Target, TargetError};
+use crate::ports::{ChunkReceiver, Repository, RowWriter, SchemaSection, Target, TargetError};
 use crate::streams::download_opened;
 use crate::target_fit::{misfits, refuse_misfits};
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -32,15 +32,17 @@ pub type PartLoaded = dyn Fn(&Part) + Send + Sync;
 /// Checks that the target fits and makes everything that rows need. A second call goes on where the first ended.
 ///
 /// # Errors
-/// [`TargetError::NotEmpty`] and [`TargetError::Unsuitable`] before anything was changed.
+/// [`TargetError::NotEmpty`], [`TargetError::Unsuitable`] and those of [`Target::check`] before anything was changed.
 pub async fn prepare_target(restore: &Restore) -> Result<(), StepError> {
     let backup_id = restore.backup.layout.backup_id.to_string();
     let facts = restore.target.facts(&backup_id).await?;
     let misfits = misfits(&restore.backup.manifest.server, &facts.server);
     refuse_misfits("of this restore", &misfits)?;
     provider_allows(restore, facts.provider)?;
+    let globals = globals(restore).await?;
+    with_schema(restore, |schema| restore.target.check(&globals, schema)).await?;
     restore.target.begin(&backup_id).await?;
-    create_roles(restore).await?;
+    create_roles(restore, &globals).await?;
     restore_section(restore, SchemaSection::PreData, 1).await
 }
 
@@ -72,8 +74,8 @@ pub async fn restore_globals(restore: &Restore) -> Result<GlobalsOutcome, StepEr
     Ok(restore.target.restore_globals(&globals(restore).await?).await?)
 }
 
-async fn create_roles(restore: &Restore) -> Result<(), StepError> {
-    let created = restore.target.create_missing_roles(&globals(restore).await?).await?;
+async fn create_roles(restore: &Restore, globals: &serde_json::Value) -> Result<(), StepError> {
+    let created = restore.target.create_missing_roles(globals).await?;
     if !created.is_empty() {
         tracing::info!(roles = created.join(", "), "created roles without login");
     }
@@ -94,7 +96,7 @@ async fn globals(restore: &Restore) -> Result<serde_json::Value, StepError> {
 /// Globals hold one entry per role and setting; a thousand roles have well under this.
 const GLOBALS_LIMIT_BYTES: usize = 16 << 20;
 
-async fn collect(mut plain: crate::ports::ChunkReceiver) -> Result<Vec<u8>, StepError> {
+async fn collect(mut plain: ChunkReceiver) -> Result<Vec<u8>, StepError> {
     let mut all = Vec::new();
     loop {
         match plain.recv().await {
@@ -110,10 +112,16 @@ async fn collect(mut plain: crate::ports::ChunkReceiver) -> Result<Vec<u8>, Step
 }
 
 async fn restore_section(restore: &Restore, section: SchemaSection, jobs: u32) -> Result<(), StepError> {
-    let target = Arc::clone(&restore.target);
+    with_schema(restore, |schema| restore.target.restore_schema(section, schema, jobs)).await
+}
+
+async fn with_schema<F>(restore: &Restore, consume: impl FnOnce(ChunkReceiver) -> F) -> Result<(), StepError>
+where
+    F: Future<Output = Result<(), TargetError>>,
+{
     let schema = &restore.backup.manifest.schema;
     download_opened(restore.repository.as_ref(), schema, None, &restore.identity, |plain| async move {
-        Ok(target.restore_schema(section, plain, jobs).await?)
+        Ok(consume(plain).await?)
     })
     .await
 }

@@ -120,6 +120,11 @@ impl Target for MemoryTarget {
         })
     }
 
+    async fn check(&self, _globals: &serde_json::Value, schema: ChunkReceiver) -> Result<(), TargetError> {
+        whole(schema, "the schema").await?;
+        Ok(())
+    }
+
     async fn begin(&self, backup_id: &str) -> Result<(), TargetError> {
         let mut state = self.lock();
         let other = state.begun.as_ref().filter(|begun| *begun != backup_id);

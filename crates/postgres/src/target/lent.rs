@@ -4,6 +4,7 @@
 //! one that may create in the database. At the source the owner may have had that right as the database's owner, or
 //! lost it since. So it is lent, written down first, and taken back after the last owner was set.
 
+use super::rights::is_superuser;
 use crate::session::Session;
 use keepsake_domain::{SchemaEntry, quote_identifier};
 use keepsake_steps::ports::TargetError;
@@ -22,8 +23,7 @@ pub(super) async fn lend<'a>(
     session: &Session,
     entries: impl Iterator<Item = &'a SchemaEntry>,
 ) -> Result<(), TargetError> {
-    let superuser = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user";
-    if session.one(ACT, superuser, &[]).await?.get(0) {
+    if is_superuser(session).await? {
         return Ok(());
     }
     let table =

@@ -1,6 +1,7 @@
 //! The database that is restored to.
 
 mod books;
+mod check;
 mod clean;
 mod entries;
 mod globals;
@@ -85,6 +86,11 @@ impl Target for PostgresTarget {
             provider: inventory::provider(&session).await?,
             user_objects: books::foreign_content(&session, backup_id).await?,
         })
+    }
+
+    async fn check(&self, globals: &serde_json::Value, schema: ChunkReceiver) -> Result<(), TargetError> {
+        let session = self.session().await?;
+        check::check(self, &session, &parsed(&session, globals)?, schema).await
     }
 
     async fn begin(&self, backup_id: &str) -> Result<(), TargetError> {

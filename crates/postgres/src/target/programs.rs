@@ -4,8 +4,8 @@ use super::books::{self, SectionState};
 use super::entries::parse;
 use super::lent;
 use super::pg_restore::Restore;
-use super::rights::{rights, roles};
-use super::{PostgresTarget, clean, memory};
+use super::rights::rights;
+use super::{PostgresTarget, clean, memory, roles};
 use crate::child::ChildFailure;
 use crate::session::Session;
 use keepsake_domain::{LeftOut, LeftOutRule, SchemaEntry, left_out};
@@ -107,15 +107,12 @@ async fn in_pieces(
 }
 
 /// The entries that the target's provider and rights allow; what they do not is recorded.
-///
-/// # Errors
-/// [`TargetError::OwnersOutOfReach`] before `pg_restore` would end in the middle.
 async fn permitted<'a>(
     target: &PostgresTarget,
     session: &Session,
     contents: &'a str,
 ) -> Result<Vec<(&'a str, SchemaEntry)>, TargetError> {
-    let (rights, roles) = (rights(session).await?, roles(session).await?);
+    let (rights, roles) = (rights(session).await?, roles::names(session).await?);
     let (mut kept, mut omitted) = (Vec::new(), BTreeSet::new());
     for (line, entry) in parse(contents, &roles) {
         match left_out(&entry, &rights) {
@@ -123,13 +120,9 @@ async fn permitted<'a>(
             None => kept.push((line, entry)),
         }
     }
-    let beyond = rights.owners_out_of_reach(kept.iter().map(|(_, entry)| entry));
     if target.skips_ownership() {
         let object = "owners and rights of all objects".to_owned();
         omitted.insert(LeftOut { rule: LeftOutRule::Ownership, object });
-    } else if !beyond.is_empty() {
-        let role = session.one("read who we are", "SELECT current_user::text", &[]).await?.get(0);
-        return Err(TargetError::OwnersOutOfReach { place: session.place.clone(), role, owners: beyond });
     }
     books::note_left_out(session, &omitted.into_iter().collect::<Vec<_>>()).await?;
     Ok(kept)
@@ -215,7 +208,7 @@ pub(super) async fn restore_large_objects(
 }
 
 /// The schema's archive in a file that only we can read: parallel restores need to seek. It holds no rows.
-async fn received(what: &str, mut from: ChunkReceiver) -> Result<NamedTempFile, TargetError> {
+pub(super) async fn received(what: &str, mut from: ChunkReceiver) -> Result<NamedTempFile, TargetError> {
     let archive = NamedTempFile::new().map_err(broken)?;
     let mut file = tokio::fs::File::from_std(archive.reopen().map_err(broken)?);
     loop {
@@ -242,7 +235,7 @@ pub(super) fn broken(error: std::io::Error) -> TargetError {
     }
 }
 
-fn failed(what: &str, failure: ChildFailure) -> TargetError {
+pub(super) fn failed(what: &str, failure: ChildFailure) -> TargetError {
     match failure {
         ChildFailure::Failed(said) => TargetError::RestoreFailed { program: "pg_restore".to_owned(), said },
         ChildFailure::CutOff | ChildFailure::ReceiverGone => TargetError::CutOff { what: what.to_owned() },

@@ -58,9 +58,10 @@ async fn provided_publications(
     Ok(there.into_iter().filter(|name| provider.own_publications().contains(&name.as_str())).collect())
 }
 
-/// Names of all roles.
-pub(super) async fn roles(session: &Session) -> Result<Vec<String>, TargetError> {
-    Ok(session.texts("list the roles", "SELECT rolname::text FROM pg_roles").await?)
+/// Whether the restoring role is a superuser.
+pub(super) async fn is_superuser(session: &Session) -> Result<bool, TargetError> {
+    let sql = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user";
+    Ok(session.one("read the restoring role's rights", sql, &[]).await?.get(0))
 }
 
 /// What the provider puts into every new database: it is no content of a user's.

@@ -1,6 +1,7 @@
 //! Roles that a schema names and a server lacks.
 
 use super::RoleWishes;
+use super::rights::is_superuser;
 use crate::error::sql_state;
 use crate::session::Session;
 use keepsake_domain::{GlobalRole, Globals, MissingRoles, Provider, quote_identifier};
@@ -15,15 +16,12 @@ pub(super) async fn create_missing(
     globals: &Globals,
     wishes: RoleWishes,
 ) -> Result<Vec<String>, TargetError> {
-    let act = "list the roles";
-    let present = session.texts(act, "SELECT rolname::text FROM pg_roles").await?;
-    let superuser = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user";
-    let superuser: bool = session.one(act, superuser, &[]).await?.get(0);
-    let missing: Vec<&GlobalRole> =
-        wanted(globals, wishes).filter(|role| !present.contains(&role.name)).collect();
-    refused(session, &missing, wishes.missing)?;
     let mut created = Vec::new();
-    for role in missing.iter().filter(|_| wishes.missing == MissingRoles::Create) {
+    if wishes.missing != MissingRoles::Create {
+        return Ok(created);
+    }
+    let superuser = is_superuser(session).await?;
+    for role in missing(session, globals, wishes).await? {
         let (name, quoted) = (&role.name, quote_identifier(&role.name));
         let attributes = if wishes.everything { attributes(role, superuser) } else { String::new() };
         match session.client.batch_execute(&format!("CREATE ROLE {quoted} NOLOGIN{attributes}")).await {
@@ -49,17 +47,49 @@ fn wanted(globals: &Globals, wishes: RoleWishes) -> impl Iterator<Item = &Global
         .filter(|role| !role.name.starts_with("pg_"))
 }
 
-fn refused(session: &Session, missing: &[&GlobalRole], policy: MissingRoles) -> Result<(), TargetError> {
-    let needed = |role: &&&GlobalRole| match policy {
-        MissingRoles::Create => false,
+async fn missing<'a>(
+    session: &Session,
+    globals: &'a Globals,
+    wishes: RoleWishes,
+) -> Result<Vec<&'a GlobalRole>, TargetError> {
+    let present = names(session).await?;
+    Ok(wanted(globals, wishes).filter(|role| !present.contains(&role.name)).collect())
+}
+
+/// Names of all roles.
+pub(super) async fn names(session: &Session) -> Result<Vec<String>, TargetError> {
+    Ok(session.texts("list the roles", "SELECT rolname::text FROM pg_roles").await?)
+}
+
+/// Roles that this restore will create.
+///
+/// # Errors
+/// [`TargetError::MissingRoles`] when some are missing that are not to be created, or that the restoring role may not.
+pub(super) async fn to_create(
+    session: &Session,
+    globals: &Globals,
+    wishes: RoleWishes,
+) -> Result<Vec<String>, TargetError> {
+    let may_create =
+        "SELECT current_user::text, rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user";
+    let us = session.one("read what we may create", may_create, &[]).await?;
+    let powerless = (wishes.missing == MissingRoles::Create && !us.get::<_, bool>(1)).then(|| us.get(0));
+    let refused = |role: &GlobalRole| match wishes.missing {
+        MissingRoles::Create => powerless.is_some(),
         MissingRoles::Refuse => role.referenced,
         MissingRoles::SkipOwnership => role.in_policies,
     };
-    let roles: Vec<String> = missing.iter().filter(needed).map(|role| role.name.clone()).collect();
-    if roles.is_empty() {
-        return Ok(());
+    let named = |roles: Vec<&GlobalRole>| roles.iter().map(|role| role.name.clone()).collect();
+    let (roles, others): (Vec<_>, Vec<_>) =
+        missing(session, globals, wishes).await?.into_iter().partition(|role| refused(role));
+    if !roles.is_empty() {
+        return Err(TargetError::MissingRoles {
+            place: session.place.clone(),
+            roles: named(roles),
+            powerless,
+        });
     }
-    Err(TargetError::MissingRoles { place: session.place.clone(), roles })
+    Ok(if wishes.missing == MissingRoles::Create { named(others) } else { Vec::new() })
 }
 
 /// As at the source, but for login and password. What gives power over a whole server stays with its administrators:

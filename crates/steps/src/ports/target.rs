@@ -44,6 +44,13 @@ pub trait Target: Send + Sync {
     /// [`TargetError`].
     async fn facts(&self, backup_id: &str) -> Result<TargetFacts, TargetError>;
 
+    /// Looks, changes nothing: for what would end a restore in its middle, with these globals and this schema archive.
+    ///
+    /// # Errors
+    /// [`TargetError::MissingRoles`] when roles are missing and are not to be, or cannot be, created;
+    /// [`TargetError::OwnersOutOfReach`]; [`TargetError::NoClient`].
+    async fn check(&self, globals: &serde_json::Value, schema: ChunkReceiver) -> Result<(), TargetError>;
+
     /// Begins the restore of a backup: makes the bookkeeping schema `keepsake_restore`. A second call for the same
     /// backup finds it there and is success.
     ///
@@ -55,7 +62,7 @@ pub trait Target: Send + Sync {
     /// them, without login and without password. Returns those it created. Roles that exist stay as they are.
     ///
     /// # Errors
-    /// [`TargetError::MissingRoles`] when they are not to be created; then nothing was.
+    /// [`TargetError`].
     async fn create_missing_roles(&self, globals: &serde_json::Value) -> Result<Vec<String>, TargetError>;
 
     /// Runs `pg_restore` on one section of the schema archive that `from` carries; `jobs` at a time for indexes.
@@ -177,13 +184,15 @@ pub enum TargetError {
         /// What a person can do.
         advice: String,
     },
-    /// Roles that the schema names are missing, and are not to be created.
+    /// Roles that the schema names are missing, and are not to be created, or the restoring role may create none.
     #[error("target {place} lacks roles that the schema names: {}", .roles.join(", "))]
     MissingRoles {
         /// Host, port and database.
         place: String,
         /// Their names.
         roles: Vec<String>,
+        /// The restoring role, if it was to create them and may not.
+        powerless: Option<String>,
     },
     /// Objects belong to roles that the restoring role may not act for.
     #[error("on target {place} role {role} may not give objects to {}", .owners.join(", "))]
@@ -265,6 +274,10 @@ impl Classified for TargetError {
     fn explanation(&self) -> Explanation {
         let next = match self {
             Self::NotEmpty { .. } => "create an empty database and restore into that".to_owned(),
+            Self::MissingRoles { powerless: Some(role), .. } => format!(
+                "as an administrator create them and GRANT each of them TO {role}, or run again with \
+                 --missing-roles skip-ownership where no policy names them"
+            ),
             Self::MissingRoles { .. } => {
                 "create them, or run again with --missing-roles create, or with skip-ownership where no \
                  policy names them"
@@ -291,7 +304,12 @@ impl Classified for TargetError {
             }
         };
         let at_risk = match self {
-            Self::NotEmpty { .. } | Self::Unsuitable { .. } => "nothing: backup and target are untouched",
+            // All of these are found before anything is begun.
+            Self::NotEmpty { .. }
+            | Self::Unsuitable { .. }
+            | Self::MissingRoles { .. }
+            | Self::OwnersOutOfReach { .. }
+            | Self::NoClient { .. } => "nothing: backup and target are untouched",
             _ => "the backup is untouched; the target is not a complete restore",
         };
         Explanation { at_risk: at_risk.to_owned(), next }

@@ -112,6 +112,7 @@ faulty! { Source fails with SourceError;
 
 faulty! { Target fails with TargetError;
     fn facts(backup_id: &str) -> TargetFacts;
+    fn check(globals: &serde_json::Value, schema: ChunkReceiver) -> ();
     fn begin(backup_id: &str) -> ();
     fn create_missing_roles(globals: &serde_json::Value) -> Vec<String>;
     fn restore_schema(section: SchemaSection, from: ChunkReceiver, jobs: u32) -> ();
