@@ -57,7 +57,7 @@ async fn the_instance_is_dropped_whatever_state_of_the_test_fails() {
         let (scenario, run) = sealed(MemoryInstances::new()).await;
         let (manifest, ..) = scenario.catalog.runs()[0].sealed.clone().unwrap();
         let key = manifest.objects().find(|stored| stored.key.contains(object)).unwrap().key.clone();
-        scenario.primary.corrupt(&key, |bytes| bytes[300] ^= 1);
+        scenario.primary.corrupt(&key, |bytes| *bytes.last_mut().unwrap() ^= 1);
         let failed = scenario.test_restore(&run).await.unwrap_err();
         assert_eq!((failed.state, failed.class), (state, FailureClass::Integrity), "{}", failed.text);
         assert_eq!(scenario.instances.names(), []);
