@@ -8,7 +8,7 @@ use keepsake_aws::{
 use keepsake_domain::{BackupId, Timestamp};
 use keepsake_postgres::catalog::PostgresCatalog;
 use keepsake_postgres::{PgBin, PostgresSource, PostgresTarget};
-use keepsake_steps::ports::{Clock, Provider, Repository, Secrets};
+use keepsake_steps::ports::{Clock, Provider, Repository, RepositoryError, Secrets};
 use keepsake_steps::{
     Dumper, Restore, Run, StandingBackup, Work, available_instance, open_backup, read_backup, renew_lease,
 };
@@ -81,6 +81,11 @@ impl App {
     }
 
     pub(crate) async fn repository(&self, url: &str) -> Result<Arc<dyn Repository>, FunctionError> {
+        Ok(self.open_repository(url).await?)
+    }
+
+    /// The same with the repository's own error.
+    pub(crate) async fn open_repository(&self, url: &str) -> Result<Arc<dyn Repository>, RepositoryError> {
         Ok(Arc::new(S3Repository::open(&self.clients, url, None).await?))
     }
 

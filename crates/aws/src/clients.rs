@@ -9,7 +9,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const CALL_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(14);
 /// All tries of a small call with the pauses between them. Functions that make nothing but such calls may run for 60
 /// seconds: an error that comes before their end has a class and a text, a function that is killed has neither.
-const CALL_TIMEOUT: Duration = Duration::from_secs(45);
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(45);
 /// Until the first byte of an answer of S3, which may think about a large upload's completion; copying sets its own.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// One try at S3 with its body: 8 MiB at half a megabit per second. Functions that move bodies may run for 15 minutes.

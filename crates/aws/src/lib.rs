@@ -8,7 +8,7 @@ mod notices;
 mod s3;
 mod secrets;
 
-pub use clients::{Clients, NotConfigured};
+pub use clients::{CALL_TIMEOUT, Clients, NotConfigured};
 pub use instances::{RdsInstances, RdsSettings};
 pub use keys::KmsKeyHolder;
 pub use notices::SnsNotices;

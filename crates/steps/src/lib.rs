@@ -12,6 +12,7 @@ mod open_backup;
 mod pace;
 mod read_back;
 mod rechunk;
+mod record_failure;
 mod record_outcome;
 mod replicate_backup;
 mod restore_backup;
@@ -35,10 +36,8 @@ pub use hold_snapshot::{GRACE, Holder, Lane, hold_snapshot, release_snapshot, re
 pub use list_backups::{StandingBackup, find_backup, find_layout, manifest_keys, read_backup};
 pub use open_backup::{newest_keys, open_backup, open_backup_with_recovery_key};
 pub use read_back::{Comparison, read_back};
-pub use record_outcome::{
-    CleanUp, completion_notice, failure_notice, record_completion, record_failure, release_unopened,
-    send_alert,
-};
+pub use record_failure::{CleanUp, FailedRun, OpenRepository, record_failure, release_unopened};
+pub use record_outcome::{completion_notice, failure_notice, record_completion, send_alert};
 pub use replicate_backup::{Replication, VerifiedCopy, copy_backup};
 pub use restore_backup::{
     PartLoaded, Restore, finish_target, parts_of, prepare_target, restore_globals, restore_parts,
@@ -47,8 +46,8 @@ pub use run::Run;
 pub use seal_backup::{SealedBackup, Sealing, seal_backup};
 pub use target_fit::{Misfit, misfits, refuse_misfits};
 pub use test_instance::{
-    InstanceProgress, available_instance, drop_instance, drop_instance_patiently, drop_late_instance,
-    provision_instance, storage_gib,
+    InstanceProgress, LATE_CREATION, available_instance, drop_instance, drop_instance_patiently,
+    drop_late_instance, provision_instance, storage_gib,
 };
 pub use upload_parts::{PartSeen, upload_parts};
 pub use verify_archive::{Damage, Depth, verify_archive, verify_link};

@@ -1,19 +1,11 @@
-//! Record and Alert: how a run ended, in the catalog and to people.
+//! Record and Alert: how a run ended, in the catalog and to people. The end of a failed one is `record_failure`'s.
 
 use crate::ports::{
-    AlertLog, CatalogError, Clock, CompletedBackup, Execution, Executions, FailureRecord, Holds, Instances,
-    Leases, Notices, Repository, Tests,
+    AlertLog, Clock, CompletedBackup, Execution, Executions, FailureRecord, Leases, Notices, Tests,
 };
 use crate::seal_backup::SealedBackup;
-use crate::test_instance::drop_instance_patiently;
 use crate::{Run, StepError};
-use keepsake_archive::ArchiveLayout;
 use keepsake_domain::{Explanation, FailureClass, Notice, NoticeKind, Severity, Verdict};
-use std::time::Duration;
-
-/// A rule may reach us while an instance is still being created, which takes RDS up to some minutes; the function
-/// that waits here has 15.
-const DROP_PATIENCE: Duration = Duration::from_secs(600);
 
 /// Ends a run well: only if its manifest stands and, where the policy asks for it, a restore of this very backup
 /// was equal. Gives the lease back.
@@ -47,94 +39,6 @@ fn not_proven(run: &Run, verdict: Option<Verdict>) -> StepError {
         "the backup stands, but nothing proves that it restores",
         format!("keepsake verify --repo {} {} --deep", run.repository, run.backup_id),
     )
-}
-
-/// What a failed run leaves behind, and where to clean.
-pub struct CleanUp<'a> {
-    /// Runs.
-    pub executions: &'a dyn Executions,
-    /// Snapshot holders.
-    pub holds: &'a dyn Holds,
-    /// Leases.
-    pub leases: &'a dyn Leases,
-    /// Throwaway instances.
-    pub instances: &'a dyn Instances,
-    /// Where unfinished uploads may lie: the archive's repository and its copies.
-    pub repositories: &'a [&'a dyn Repository],
-    /// Time.
-    pub clock: &'a dyn Clock,
-}
-
-/// Ends a failed run: the snapshot is let go first, because it is the source that pays for it; then the throwaway
-/// instance, unfinished uploads, the row, and last the lease, so that the next run finds nothing half-done.
-///
-/// A run that had ended before keeps its end; a second call is success. Returns the run, if it ever opened.
-///
-/// # Errors
-/// The first thing that could not be cleaned, after all others were tried.
-pub async fn record_failure(
-    clean_up: &CleanUp<'_>,
-    execution_id: &str,
-    failure: &FailureRecord,
-) -> Result<Option<Execution>, StepError> {
-    let Some(execution) = clean_up.executions.find(execution_id).await? else { return Ok(None) };
-    let name = Run::lease_name(&execution.policy);
-    let give_back = || clean_up.leases.release(&name, &execution.execution_id, execution.fencing_token);
-    if execution.status == "completed" {
-        // Whoever completed it may have died before it gave the lease back.
-        give_back().await?;
-        return Ok(Some(execution));
-    }
-    let released = clean_up.holds.release_all(execution.id).await.map_err(StepError::from);
-    let dropped =
-        drop_instance_patiently(clean_up.instances, execution.backup_id, clean_up.clock, DROP_PATIENCE).await;
-    let swept = sweep(clean_up.repositories, &execution).await;
-    let failed = clean_up.executions.fail(execution.id, failure).await;
-    let given_back = give_back().await;
-    released?;
-    dropped?;
-    swept?;
-    failed?;
-    given_back?;
-    Ok(Some(execution))
-}
-
-/// Ends this backup's unfinished uploads, and no other run's: a store cannot tell one that is still under way.
-///
-/// # Errors
-/// The first repository's that did not answer, after all others were tried.
-async fn sweep(repositories: &[&dyn Repository], execution: &Execution) -> Result<(), StepError> {
-    let Some(lineage) = execution.lineage.clone() else { return Ok(()) };
-    let Ok(layout) = ArchiveLayout::new(&execution.source, lineage, execution.backup_id) else {
-        return Ok(());
-    };
-    let mut swept = Ok(());
-    for repository in repositories {
-        swept = swept.and(repository.sweep_unfinished(&layout.root()).await.map(|_| ()));
-    }
-    Ok(swept?)
-}
-
-/// How long a lease is taken only to give it back: where that dies in between, the policy is blocked no longer.
-const GIVING_BACK: Duration = Duration::from_secs(60);
-
-/// Gives back the lease of a run that ended before its row was opened: [`record_failure`] finds nothing of it then.
-/// A second call is success, and another run's lease stays.
-///
-/// # Errors
-/// When the catalog does not answer; the policy then is blocked until the lease runs out.
-pub async fn release_unopened(
-    leases: &dyn Leases,
-    policy: &str,
-    execution_id: &str,
-) -> Result<(), StepError> {
-    let name = Run::lease_name(policy);
-    // Its token was lost with the run; the same holder is told it again.
-    match leases.acquire(&name, execution_id, GIVING_BACK).await {
-        Ok(lease) => Ok(leases.release(&name, execution_id, lease.token).await?),
-        Err(CatalogError::Held { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// The notice of a run that completed.

@@ -2,7 +2,7 @@
 
 use crate::ports::{Clock, Instance, InstanceSpec, InstanceStatus, Instances, InstancesError};
 use crate::{Run, StepError};
-use keepsake_domain::{BackupId, Classified, FailureClass, InstanceName};
+use keepsake_domain::{BackupId, Classified, FailureClass, InstanceName, Timestamp};
 use std::time::Duration;
 
 /// RDS gives PostgreSQL on general purpose storage at least 20 GiB.
@@ -117,36 +117,36 @@ pub async fn drop_instance(
     Ok(if left.is_some() { InstanceProgress::Deleting } else { InstanceProgress::Gone })
 }
 
-/// Drops an instance that may still be in creation: RDS refuses to delete it then, so this asks again for as long
-/// as `patience`.
+/// Between two tries to drop an instance that RDS still creates.
+const BETWEEN_DROPS: Duration = Duration::from_secs(5);
+
+/// Drops an instance that may still be in creation: RDS refuses to delete it then, so this asks again until `until`, and
+/// at least once.
 ///
 /// # Errors
-/// The last refusal, when patience ended.
+/// The last refusal, when the time was over.
 pub async fn drop_instance_patiently(
     instances: &dyn Instances,
     backup_id: BackupId,
     clock: &dyn Clock,
-    patience: Duration,
+    until: Timestamp,
 ) -> Result<InstanceProgress, StepError> {
-    let pause = Duration::from_secs(5);
-    let tries = (patience.as_secs() / pause.as_secs()).max(1);
-    let mut last = drop_instance(instances, backup_id).await;
-    for _ in 1..tries {
+    loop {
+        let dropped = drop_instance(instances, backup_id).await;
         // Anything but "not now" will be refused again.
-        if !matches!(&last, Err(error) if error.class() == FailureClass::Transient) {
-            break;
+        let is_too_early = matches!(&dropped, Err(error) if error.class() == FailureClass::Transient);
+        if !is_too_early || clock.now() + BETWEEN_DROPS > until {
+            return dropped;
         }
-        clock.sleep(pause).await;
-        last = drop_instance(instances, backup_id).await;
+        clock.sleep(BETWEEN_DROPS).await;
     }
-    last
 }
 
 /// The longest that a function which asks for an instance may go on after its execution was stopped: as its timeout in
 /// `infra/template.yaml`.
-const LATE_CREATION: Duration = Duration::from_secs(60);
+pub const LATE_CREATION: Duration = Duration::from_secs(60);
 
-/// Drops what was created behind the first drop: stopping an execution does not stop the function that it had called,
+/// Drops the instance at once, and what was created behind that: stopping an execution does not stop the function that it had called,
 /// and this one may be about to create the instance. A second call is success.
 ///
 /// # Errors
@@ -155,8 +155,10 @@ pub async fn drop_late_instance(
     instances: &dyn Instances,
     backup_id: BackupId,
     clock: &dyn Clock,
-    patience: Duration,
+    until: Timestamp,
 ) -> Result<InstanceProgress, StepError> {
+    // What stands already goes at once; whether it went is seen below.
+    drop(drop_instance(instances, backup_id).await);
     clock.sleep(LATE_CREATION).await;
-    drop_instance_patiently(instances, backup_id, clock, patience).await
+    drop_instance_patiently(instances, backup_id, clock, until).await
 }

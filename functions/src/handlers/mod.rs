@@ -3,15 +3,17 @@
 mod alert;
 mod backup;
 mod failed_batch;
+mod record_failure;
 mod replicate;
 mod test_restore;
 mod verify;
 
-pub use alert::{AlertInput, AlertOutput, FailureInput, RecordFailureOutput, alert, record_failure};
+pub use alert::{AlertInput, AlertOutput, StateFailure, alert};
 pub use backup::{
     BeginInput, DumpOutput, EncryptUploadInput, EncryptUploadOutput, HoldInput, RecordInput, RecordOutput,
     Released, RunInput, begin, dump_database, encrypt_upload, hold, record, release, seal,
 };
+pub use record_failure::{FailureInput, RECORD_FAILURE_TIME, RecordFailureOutput, record_failure};
 pub use replicate::{CopyInput, CopyOutput, replicate};
 pub use test_restore::{
     DropInput, InstanceOutput, ProvisionOutput, RestoreInput, RestoreOutput, TestReference, drop_instance,

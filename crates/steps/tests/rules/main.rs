@@ -3,6 +3,7 @@
 
 mod batches;
 mod cut_streams;
+mod failed_run;
 mod fault_sweep;
 mod fencing;
 mod held_snapshot;

@@ -1,12 +1,14 @@
 //! Rule 10: a throwaway instance is always deleted, and nothing that we did not create can be deleted.
 
 use crate::{ALL_IS_WELL, dumped};
-use keepsake_domain::{FailureClass, InstanceName};
+use async_trait::async_trait;
+use keepsake_domain::{Classified, FailureClass, InstanceName, Timestamp};
 use keepsake_steps::ports::Target;
-use keepsake_steps::{drop_instance, drop_late_instance, provision_instance};
+use keepsake_steps::ports::{Clock, Instance, InstanceSpec, InstanceStatus, Instances, InstancesError};
+use keepsake_steps::{drop_instance, drop_instance_patiently, drop_late_instance, provision_instance};
 use keepsake_testkit::MemoryInstances;
 use keepsake_testkit::scenario::{Failed, Scenario, Setting};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 #[tokio::test(start_paused = true)]
@@ -84,10 +86,64 @@ async fn an_instance_that_is_created_behind_the_drop_does_not_stay() {
         provision_instance(late.0.instances.as_ref(), &late.1, 0).await.unwrap();
     });
     let (instances, clock) = (scenario.instances.as_ref(), scenario.clock.as_ref());
-    drop_instance(instances, run.backup_id).await.unwrap();
-    drop_late_instance(instances, run.backup_id, clock, Duration::from_secs(180)).await.unwrap();
+    let until = clock.now() + Duration::from_secs(240);
+    drop_late_instance(instances, run.backup_id, clock, until).await.unwrap();
     late.await.unwrap();
     // As RDS, the twin shows it once more while it is being deleted.
     drop_instance(instances, run.backup_id).await.unwrap();
     assert_eq!(scenario.instances.names(), []);
+}
+
+/// An instance in creation, as RDS has it: it cannot be deleted for so long. Notes when it was asked.
+struct InCreation {
+    scenario: Arc<Scenario>,
+    until: Timestamp,
+    asked_at: Mutex<Vec<Timestamp>>,
+}
+
+impl InCreation {
+    fn new(scenario: &Arc<Scenario>, takes: Duration) -> Self {
+        let until = scenario.clock.now() + takes;
+        Self { scenario: Arc::clone(scenario), until, asked_at: Mutex::default() }
+    }
+}
+
+#[async_trait]
+impl Instances for InCreation {
+    async fn create(&self, _: &InstanceSpec) -> Result<(), InstancesError> {
+        unreachable!("nothing is created here")
+    }
+
+    async fn describe(&self, name: &InstanceName) -> Result<Option<Instance>, InstancesError> {
+        let status = InstanceStatus::Preparing;
+        let instance = Instance { name: name.clone(), status, tagged: true };
+        Ok(Some(instance).filter(|_| self.scenario.clock.now() < self.until))
+    }
+
+    async fn delete(&self, name: &InstanceName) -> Result<(), InstancesError> {
+        self.asked_at.lock().unwrap().push(self.scenario.clock.now());
+        let act = format!("delete instance {name}");
+        Err(InstancesError::Unavailable { act, cause: "it is being created".into() })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_in_creation_is_waited_for_until_the_deadline_and_not_past_it() {
+    let (scenario, run) = sealed(MemoryInstances::new()).await;
+    let clock = scenario.clock.as_ref();
+    let patience = Duration::from_secs(120);
+
+    let soon = InCreation::new(&scenario, Duration::from_secs(60));
+    let until = clock.now() + patience;
+    drop_instance_patiently(&soon, run.backup_id, clock, until).await.unwrap();
+    assert!(clock.now() < until, "it is gone, so nothing is waited for");
+
+    let never = InCreation::new(&scenario, Duration::from_secs(3600));
+    let until = clock.now() + patience;
+    let refused = drop_late_instance(&never, run.backup_id, clock, until).await.unwrap_err();
+    assert_eq!(refused.class(), FailureClass::Transient, "{refused}");
+    let asked_at = never.asked_at.lock().unwrap().clone();
+    let last = *asked_at.last().unwrap();
+    assert!(last <= until && last + Duration::from_secs(5) > until, "{asked_at:?} until {until}");
+    assert!(asked_at[1] >= until - Duration::from_secs(60), "late creations are waited for in the same time");
 }

@@ -3,17 +3,20 @@
 use super::machine::{Failed, Living};
 use super::{Ports, Scenario};
 use keepsake_domain::{Batch, FailureClass, Notice};
-use keepsake_steps::ports::Secrets;
+use keepsake_steps::ports::{Clock, FailureRecord, Repository, Secrets};
 use keepsake_steps::{
-    BeginCatalog, BeginRequest, CleanUp, Dumper, Holder, KeyDrawing, Lane, Preparation, Run, SealedBackup,
-    Sealing, StepError, Work, completion_notice, dump, failure_notice, hold_snapshot, open_run, prepare_run,
-    read_policy, record_completion, record_failure, release_snapshot, release_unopened, renew_lease,
-    seal_backup, send_alert, upload_parts,
+    BeginCatalog, BeginRequest, CleanUp, Dumper, FailedRun, Holder, KeyDrawing, Lane, OpenRepository,
+    Preparation, Run, SealedBackup, Sealing, StepError, Work, completion_notice, drop_instance_patiently,
+    dump, failure_notice, hold_snapshot, open_run, prepare_run, read_policy, record_completion,
+    record_failure, release_snapshot, release_unopened, renew_lease, seal_backup, send_alert, upload_parts,
 };
 use std::sync::Arc;
+use std::time::Duration;
 
 /// As the machine bounds a lane.
 const HOLDS_PER_LANE: u32 = 200;
+/// As the function waits for an instance that cannot be deleted yet.
+const RECORD_FAILURE_WAITS: Duration = Duration::from_secs(600);
 const TOPIC: &str = "arn:aws:sns:eu-central-1:1:keepsake";
 
 impl Scenario {
@@ -249,23 +252,39 @@ impl Scenario {
         let record = self.task("RecordFailure", |it| {
             let (failure, id) = (failure.clone(), id.clone());
             async move {
-                let clean_up = CleanUp {
-                    executions: &it.ports.executions,
-                    holds: it.ports.holds.as_ref(),
-                    leases: &it.ports.leases,
-                    instances: &it.ports.instances,
-                    repositories: &[it.faulty_primary.as_ref(), it.faulty_copy.as_ref()],
-                    clock: it.clock.as_ref(),
-                };
-                let recorded = record_failure(&clean_up, &id, &failure).await?;
-                if recorded.is_none() {
-                    release_unopened(&it.ports.leases, "nightly", &id).await?;
+                let (clock, until) = (it.clock.as_ref(), it.clock.now() + RECORD_FAILURE_WAITS);
+                match it.end_run(&id, &failure).await? {
+                    None => release_unopened(&it.ports.leases, "nightly", &id).await.map(|()| None),
+                    Some(FailedRun { execution, .. }) => {
+                        let (instances, backup_id) = (&it.ports.instances, execution.backup_id);
+                        drop_instance_patiently(instances, backup_id, clock, until).await?;
+                        Ok(Some(execution))
+                    }
                 }
-                Ok(recorded)
             }
         });
         let execution = record.await.unwrap_or_default();
         let notice = failure_notice("nightly", execution_id, execution.as_ref(), &failure);
         let _ = self.tell("AlertFailure", notice).await;
+    }
+
+    /// The step of state `RecordFailure`, once.
+    ///
+    /// # Errors
+    /// As the step.
+    pub async fn end_run(&self, id: &str, failure: &FailureRecord) -> Result<Option<FailedRun>, StepError> {
+        let open: &OpenRepository<'_> = &|url| {
+            let is_copy = url == self.copy.url();
+            let place = if is_copy { &self.faulty_copy } else { &self.faulty_primary };
+            Box::pin(async move { Ok(Arc::clone(place)) })
+        };
+        let clean_up = CleanUp {
+            executions: &self.ports.executions,
+            holds: self.ports.holds.as_ref(),
+            leases: &self.ports.leases,
+            policies: &self.ports.policies,
+            open,
+        };
+        record_failure(&clean_up, id, failure).await
     }
 }
