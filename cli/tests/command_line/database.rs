@@ -177,7 +177,8 @@ fn psql_command(url: &str, statements: &str) -> Command {
     command
 }
 
-fn psql(url: &str, statements: &str) -> String {
+/// What statements print, unaligned.
+pub fn psql(url: &str, statements: &str) -> String {
     let output = psql_command(url, statements).output().expect("psql is installed");
     assert!(output.status.success(), "{statements}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()

@@ -19,4 +19,5 @@ mod refusals;
 mod roles;
 mod round_trip;
 mod safety;
+mod standby;
 mod usage;

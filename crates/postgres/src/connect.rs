@@ -5,6 +5,8 @@ use crate::error::{ConnectError, Said};
 use crate::framed::{Framed, PlainStream};
 use crate::tls::client_config;
 use keepsake_domain::ConnectionUrl;
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{Host, SslMode, SslNegotiation};
@@ -20,11 +22,31 @@ const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// # Errors
 /// [`ConnectError`], never with a credential.
 pub async fn connect(url: &ConnectionUrl) -> Result<Client, ConnectError> {
-    connect_with_task(url).await.map(|(client, _)| client)
+    connect_with_task(url).await.map(|connected| connected.client)
 }
 
-/// As [`connect`]; aborting the task cuts the connection at once, also in the middle of a stream.
-pub(crate) async fn connect_with_task(url: &ConnectionUrl) -> Result<(Client, JoinHandle<()>), ConnectError> {
+/// An open connection and the task that keeps it.
+pub(crate) struct Connected {
+    pub client: Client,
+    /// Aborting it cuts the connection at once, also in the middle of a stream.
+    pub task: JoinHandle<()>,
+    pub end: End,
+}
+
+/// How a connection ended, if it did. A server that ends an idle session says why, and no statement is there to hear it:
+/// the next one fails as closed.
+#[derive(Clone, Default)]
+pub(crate) struct End(Arc<OnceLock<tokio_postgres::Error>>);
+
+impl End {
+    /// The reason for a statement's failure: the connection's own end, if that is why.
+    pub fn cause<'a>(&'a self, error: &'a tokio_postgres::Error) -> &'a tokio_postgres::Error {
+        if error.is_closed() { self.0.get().unwrap_or(error) } else { error }
+    }
+}
+
+/// As [`connect`], with the task.
+pub(crate) async fn connect_with_task(url: &ConnectionUrl) -> Result<Connected, ConnectError> {
     let address = Address::of(url)?;
     let slow = |_| ConnectError::Unreachable {
         place: address.place.clone(),
@@ -38,7 +60,7 @@ pub(crate) async fn accepts(address: &Address) -> bool {
     matches!(tokio::time::timeout(LOGIN_TIMEOUT, log_in(address)).await, Ok(Ok(_)))
 }
 
-async fn log_in(address: &Address) -> Result<(Client, JoinHandle<()>), ConnectError> {
+async fn log_in(address: &Address) -> Result<Connected, ConnectError> {
     for (host, port) in address.host_names() {
         look_up(&address.place, &host, port).await?;
     }
@@ -46,10 +68,10 @@ async fn log_in(address: &Address) -> Result<(Client, JoinHandle<()>), ConnectEr
     let failed = |error: tokio_postgres::Error| ConnectError::of_connect(&address.place, &error);
     if let Some(config) = without_tls(address) {
         let (client, connection) = config.connect(Framed(PlainStream)).await.map_err(failed)?;
-        return Ok((client, keep(connection, address)));
+        return Ok(keep(client, connection, address));
     }
     let (client, connection) = address.config.connect(tls).await.map_err(failed)?;
-    Ok((client, keep(connection, address)))
+    Ok(keep(client, connection, address))
 }
 
 /// The driver lets another stream stand between it and its socket only in TLS's place; so where TLS is off, a plain
@@ -63,17 +85,22 @@ fn without_tls(address: &Address) -> Option<Config> {
     })
 }
 
-fn keep<T>(connection: Connection<Socket, T>, address: &Address) -> JoinHandle<()>
+fn keep<T>(client: Client, connection: Connection<Socket, T>, address: &Address) -> Connected
 where
     T: TlsStream + Unpin + Send + 'static,
 {
     let place = address.place.clone();
-    tokio::spawn(async move {
-        // Whoever uses the client sees the loss too, with its cause; this is for the record.
-        if let Err(error) = connection.await {
+    let end = End::default();
+    let ended = end.clone();
+    let task = tokio::spawn(async move {
+        // Statements that wait for an answer hear that the connection is closed when it is dropped: after this block.
+        let mut connection = pin!(connection);
+        if let Err(error) = connection.as_mut().await {
             tracing::debug!(place, error = %ConnectError::of_statement("keep the session", &place, &error), "connection ended");
+            let _ = ended.0.set(error);
         }
-    })
+    });
+    Connected { client, task, end }
 }
 
 /// The driver does not tell a wrong name from an unreachable host, so the name is looked up before.

@@ -154,8 +154,10 @@ pub(crate) fn lock_not_granted(error: &tokio_postgres::Error) -> bool {
 
 /// A read-only transaction fails to serialize, or dies in a deadlock, only by a conflict with a standby's replay.
 /// Source: <https://www.postgresql.org/docs/current/hot-standby.html>, read 2026-11-21.
+const STANDBY_CONFLICT: [&str; 2] = ["40001", "40P01"];
+
 pub(crate) fn is_standby_conflict(error: &tokio_postgres::Error) -> bool {
-    sql_state(error).is_some_and(|code| ["40001", "40P01"].contains(&code))
+    sql_state(error).is_some_and(|code| STANDBY_CONFLICT.contains(&code))
 }
 
 /// Errors that pass by themselves: connection loss, resources, shutdown, conflicts, lock and statement timeouts.
@@ -166,9 +168,11 @@ fn passes(code: &SqlState) -> bool {
         || ["55P03", "57014"].contains(&code)
 }
 
-/// 23503 is a foreign key whose other row is not there.
-fn is_missing_reference(cause: &Cause) -> bool {
-    cause.downcast_ref::<ServerMessage>().is_some_and(|said| said.code == "23503")
+/// A foreign key whose other row is not there.
+const MISSING_REFERENCE: &str = "23503";
+
+fn has_code(cause: &Cause, codes: &[&str]) -> bool {
+    cause.downcast_ref::<ServerMessage>().is_some_and(|said| codes.contains(&said.code.as_str()))
 }
 
 /// Class 28 is the login itself, 3D000 a database that does not exist, 42501 a database without right to connect.
@@ -226,6 +230,9 @@ impl From<ConnectError> for SourceError {
             ConnectError::Unreachable { place, cause } => Self::Unreachable { place, cause },
             ConnectError::UnknownHost { place } => Self::UnknownHost { place },
             ConnectError::LoginRefused { place, cause } => Self::LoginRefused { place, cause },
+            ConnectError::Statement { place, cause, .. } if has_code(&cause, &STANDBY_CONFLICT) => {
+                Self::StandbyConflict { place }
+            }
             ConnectError::Statement { act, place, transient, cause } => {
                 Self::Statement { act, place, transient, cause }
             }
@@ -244,7 +251,7 @@ impl From<ConnectError> for TargetError {
                 cause: Box::new(Said("the host name does not exist".to_owned())),
             },
             ConnectError::LoginRefused { place, cause } => Self::LoginRefused { place, cause },
-            ConnectError::Statement { act, place, cause, .. } if is_missing_reference(&cause) => {
+            ConnectError::Statement { act, place, cause, .. } if has_code(&cause, &[MISSING_REFERENCE]) => {
                 Self::MissingReference { act, place, cause }
             }
             ConnectError::Statement { act, place, transient, cause } => {

@@ -1,6 +1,6 @@
 //! Reads rows back as `COPY` text, in pieces.
 
-use crate::error::{ConnectError, is_standby_conflict, lock_not_granted, was_ended};
+use crate::error::{ConnectError, lock_not_granted, was_ended};
 use crate::inventory;
 use crate::session::Session;
 use async_trait::async_trait;
@@ -82,14 +82,12 @@ impl Reader {
 
 fn read_failed(session: &Session, act: &str, what: &str, error: &tokio_postgres::Error) -> SourceError {
     let (what, place) = (what.to_owned(), session.place.clone());
+    let error = session.cause(error);
     if was_ended(error) {
         return SourceError::GaveWay { what, place };
     }
     if lock_not_granted(error) {
         return SourceError::LockNotGranted { what, place };
-    }
-    if is_standby_conflict(error) {
-        return SourceError::StandbyConflict { place };
     }
     session.failed(act, error).into()
 }

@@ -1,6 +1,6 @@
 //! A connection with every setting pinned that could change what is read or how it is printed.
 
-use crate::connect::connect_with_task;
+use crate::connect::{Connected, End, connect_with_task};
 use crate::error::{ConnectError, Said};
 use keepsake_domain::ConnectionUrl;
 use tokio::task::JoinHandle;
@@ -41,14 +41,16 @@ pub(crate) struct Session {
     /// `server_version_num`.
     pub version: u32,
     task: JoinHandle<()>,
+    end: End,
     /// While a stream runs: then a drop cuts the connection, or the server would send the whole rest to nobody.
     pub streaming: bool,
 }
 
 impl Session {
     pub async fn open(url: &ConnectionUrl) -> Result<Self, ConnectError> {
-        let (client, task) = connect_with_task(url).await?;
-        let mut session = Self { client, place: url.place().to_owned(), version: 0, task, streaming: false };
+        let Connected { client, task, end } = connect_with_task(url).await?;
+        let place = url.place().to_owned();
+        let mut session = Self { client, place, version: 0, task, end, streaming: false };
         let row = session
             .one(
                 "read the server's version",
@@ -123,7 +125,12 @@ impl Session {
     }
 
     pub fn failed(&self, act: &str, error: &tokio_postgres::Error) -> ConnectError {
-        ConnectError::of_statement(act, &self.place, error)
+        ConnectError::of_statement(act, &self.place, self.cause(error))
+    }
+
+    /// Why a statement failed: where the server had ended the session before, what it said then.
+    pub fn cause<'a>(&'a self, error: &'a tokio_postgres::Error) -> &'a tokio_postgres::Error {
+        self.end.cause(error)
     }
 
     pub fn strange(&self, act: &str, said: impl Into<String>) -> ConnectError {

@@ -71,7 +71,7 @@ impl Holder {
 
     /// A standby says why it ended us; any other end means that the snapshot is gone.
     fn lost(&self, error: &tokio_postgres::Error) -> SourceError {
-        if is_standby_conflict(error) {
+        if is_standby_conflict(self.session.cause(error)) {
             return SourceError::StandbyConflict { place: self.session.place.clone() };
         }
         SourceError::SnapshotLost { name: self.name.clone() }
