@@ -5,6 +5,7 @@
 mod encodings;
 mod evidence;
 mod extensions;
+mod large;
 mod negative;
 mod random;
 mod server;

@@ -62,6 +62,10 @@ fn failed(what: &str, place: &str, said: String) -> SourceError {
     if has("due to user request") || has("due to administrator command") {
         return SourceError::GaveWay { what, place };
     }
+    // In the server's hint; a parameter's name is the same in every language.
+    if has("max_locks_per_transaction") {
+        return SourceError::TooFewLocks { place, tables: "all".to_owned(), room: String::new() };
+    }
     // It waits for locks with a timeout, and for nothing else.
     if has("uery was: LOCK TABLE") && !has("permission denied") {
         return SourceError::LockNotGranted { what, place };
@@ -73,6 +77,17 @@ fn failed(what: &str, place: &str, said: String) -> SourceError {
 mod tests {
     use super::*;
     use keepsake_domain::{Classified, FailureClass};
+
+    const NO_LOCKS: &str = "pg_dump: error: query failed: ERROR:  out of shared memory\n\
+        HINT:  You might need to increase max_locks_per_transaction.\n\
+        pg_dump: detail: Query was: LOCK TABLE public.t IN ACCESS SHARE MODE";
+
+    #[test]
+    fn a_lock_table_that_is_too_small_is_told_with_what_to_set() {
+        let error = failed("the schema", "h/d", NO_LOCKS.to_owned());
+        assert!(matches!(error, SourceError::TooFewLocks { .. }), "{error}");
+        assert!(error.explanation().next.contains("ALTER SYSTEM SET max_locks_per_transaction"));
+    }
 
     #[test]
     fn what_passes_is_told_from_what_does_not() {
@@ -87,6 +102,7 @@ mod tests {
                 FailureClass::Permanent,
             ),
             ("error: server version mismatch", FailureClass::Permanent),
+            (NO_LOCKS, FailureClass::Permanent),
         ];
         for (said, class) in cases {
             assert_eq!(failed("the schema", "h/d", said.to_owned()).class(), class, "{said}");

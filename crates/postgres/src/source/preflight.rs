@@ -30,6 +30,16 @@ const FREE_CONNECTIONS: &str = "
             $1::int8, 'connection limit of database ' || datname FROM pg_database d
             WHERE datname = current_database() AND datconnlimit >= 0 AND EXISTS (SELECT FROM me)
     ) AS bounds (free, kept, bound) ORDER BY free - kept LIMIT 1";
+
+/// How many tables `pg_dump` locks in one transaction, and how many locks the server has room for. More would fail the
+/// dump, and until then leave the server's own users without locks.
+/// Source: `NLOCKENTS` in `lock.c` and `MaxBackends` in `postinit.c` of PostgreSQL 18.6, read 2026-11-21.
+const LOCKS: &str = "
+    SELECT (SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'p') AND relpersistence <> 't' AND oid >= 16384),
+        current_setting('max_locks_per_transaction')::int8 * (1 + current_setting('max_connections')::int8
+            + current_setting('max_prepared_transactions')::int8 + current_setting('max_worker_processes')::int8
+            + current_setting('max_wal_senders')::int8 + COALESCE(current_setting('autovacuum_worker_slots', true),
+                current_setting('autovacuum_max_workers'))::int8)";
 /// How many objects an error names.
 const NAMED: usize = 20;
 
@@ -61,6 +71,7 @@ pub(super) async fn preflight(
         not_readable(&session, &role).await?,
         hidden_rows(&session, &role).await?,
         too_few_connections(&session, connections).await?,
+        too_few_locks(&session).await?,
     ];
     let program = all_at_once(program, problems.into_iter().flatten().collect())?;
     Ok(SourceFacts {
@@ -101,6 +112,16 @@ async fn too_few_connections(session: &Session, needed: u32) -> Result<Option<So
         needed,
         kept: kept.unsigned_abs(),
         bound: row.get(2),
+    }))
+}
+
+async fn too_few_locks(session: &Session) -> Result<Option<SourceError>, SourceError> {
+    let row = session.one("count tables and locks", LOCKS, &[]).await?;
+    let (tables, room): (i64, i64) = (row.get(0), row.get(1));
+    Ok((tables > room).then(|| SourceError::TooFewLocks {
+        place: session.place.clone(),
+        tables: tables.to_string(),
+        room: format!(", it has room for about {room} locks"),
     }))
 }
 

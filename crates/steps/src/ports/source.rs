@@ -283,6 +283,16 @@ pub enum SourceError {
         /// Which limit is the narrowest, like `max_connections`.
         bound: String,
     },
+    /// The server's lock table is too small: `pg_dump` locks all tables in one transaction.
+    #[error("the lock table of {place} is too small to lock {tables} tables at once{room}")]
+    TooFewLocks {
+        /// Host, port and database.
+        place: String,
+        /// How many tables, as a number or in words.
+        tables: String,
+        /// How many locks it holds, in words that follow; empty when not known.
+        room: String,
+    },
     /// A statement failed, or the stream of a copy broke.
     #[error("cannot {act} on {place}")]
     Statement {
@@ -326,6 +336,7 @@ impl Classified for SourceError {
             | Self::NoClient { .. }
             | Self::ClientFailed { .. }
             | Self::TableChanged { .. }
+            | Self::TooFewLocks { .. }
             | Self::Statement { .. } => FailureClass::Permanent,
         }
     }
@@ -383,6 +394,11 @@ impl Classified for SourceError {
             }
             Self::TooFewConnections { .. } => {
                 "run again when fewer connections are open, or lower max_parallel_jobs (--jobs)".to_owned()
+            }
+            Self::TooFewLocks { .. } => {
+                "raise it: ALTER SYSTEM SET max_locks_per_transaction = 256, or the same in the parameter group, \
+                 and restart the server; then run again"
+                    .to_owned()
             }
         };
         Explanation {
