@@ -4,6 +4,7 @@ mod arguments;
 mod backup;
 mod backup_summary;
 mod catalog;
+mod certificate;
 mod connection;
 mod context;
 mod coverage;

@@ -1,32 +1,28 @@
 //! `keepsake restore`: the plan first, then the restore, then the proof.
 
 use crate::arguments::{MissingRolesPolicy, RestoreArguments};
+use crate::certificate::{can_be_written, keep};
 use crate::connection::connection;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::keys::ReadingKey;
 use crate::measures::peak_memory_bytes;
-use crate::private_file::write_new;
 use crate::restore_plan::RestorePlan;
 use crate::signals::unless_interrupted;
 use crate::standing::certificates;
 use crate::terminal::{Progress, note, print, print_json};
 use crate::text;
-use keepsake_domain::{
-    Certificate, Classified, ConnectionUrl, FailureClass, GlobalsOutcome, MissingRoles, Verdict,
-};
+use keepsake_domain::{Certificate, Classified, ConnectionUrl, GlobalsOutcome, MissingRoles, Verdict};
 use keepsake_postgres::{PgBin, PostgresTarget};
-use keepsake_steps::ports::{Clock, Repository, Target};
+use keepsake_steps::ports::{Clock, Target};
 use keepsake_steps::{
-    Restore, RestoreFacts, StandingBackup, certify, find_layout, finish_target, prepare_target, read_back,
-    read_backup, restore_globals, restore_parts, store_certificate,
+    Restore, RestoreFacts, certify, find_layout, finish_target, prepare_target, read_back, read_backup,
+    restore_globals, restore_parts,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use uuid::Uuid;
 
 const AT_RISK: &str =
     "the backup is untouched; the target is not a complete restore, and the next run goes on in it";
@@ -38,7 +34,7 @@ struct Restored<'a> {
     certificate: &'a Certificate,
     /// With `--roles`, and only when the restore is proven.
     #[serde(skip_serializing_if = "Option::is_none")]
-    globals: Option<GlobalsOutcome>,
+    globals: Option<&'a GlobalsOutcome>,
     seconds: f64,
     megabytes_per_second: f64,
     peak_memory_bytes: Option<u64>,
@@ -79,8 +75,16 @@ async fn planned(context: &Context, arguments: &RestoreArguments) -> Result<(), 
     let identity = key.open(repository.as_ref(), &backup).await?;
     let restore = Restore { repository, backup: Arc::new(backup), identity, target, jobs: arguments.jobs };
     let proof = Proof { context, arguments, restore: &restore, target_version: facts.server.server_version };
-    let (certificate, globals) = proof.restore_and_compare().await?;
-    proof.answer(&plan, &certificate, globals, began.elapsed()).await
+    let progress = Arc::new(Progress::new());
+    let certificate = proof.restore_and_compare(&progress).await?;
+    // The proof is kept before anything that can still fail, and told whatever does.
+    let kept = keep(arguments, restore.repository.as_ref(), &restore.backup, &certificate).await;
+    let finished = proof.finish(&certificate, &progress).await;
+    drop(progress);
+    proof.answer(&plan, &certificate, finished.as_ref().ok().and_then(Option::as_ref), began.elapsed())?;
+    verdict(&certificate)?;
+    finished?;
+    kept
 }
 
 fn postgres(arguments: &RestoreArguments, url: ConnectionUrl, tools: PgBin) -> PostgresTarget {
@@ -90,21 +94,6 @@ fn postgres(arguments: &RestoreArguments, url: ConnectionUrl, tools: PgBin) -> P
         MissingRolesPolicy::SkipOwnership => MissingRoles::SkipOwnership,
     });
     if arguments.roles { target.with_all_roles() } else { target }
-}
-
-/// Before anything else: a long restore must not end with a certificate that has no place.
-fn can_be_written(certificate: &Path) -> Result<(), Failure> {
-    let problem = if certificate.symlink_metadata().is_ok() {
-        "exists"
-    } else if certificate.parent().is_some_and(|folder| folder.as_os_str().is_empty() || folder.is_dir()) {
-        return Ok(());
-    } else {
-        "lies in a folder that does not exist"
-    };
-    Err(Failure::usage(
-        format!("--certificate: {} {problem}", certificate.display()),
-        "name a file that does not exist yet, in a folder that does; no certificate is ever overwritten",
-    ))
 }
 
 fn show_plan(plan: &RestorePlan, arguments: &RestoreArguments) -> Result<(), Failure> {
@@ -124,8 +113,7 @@ struct Proof<'a> {
 }
 
 impl Proof<'_> {
-    async fn restore_and_compare(&self) -> Result<(Certificate, Option<GlobalsOutcome>), Failure> {
-        let progress = Arc::new(Progress::new());
+    async fn restore_and_compare(&self, progress: &Arc<Progress>) -> Result<Certificate, Failure> {
         let mut phases = BTreeMap::new();
         let (restore, target) = (self.restore, self.restore.target.as_ref());
         let manifest = &restore.backup.manifest;
@@ -137,7 +125,7 @@ impl Proof<'_> {
 
         progress.step_over(&format!("loading {} parts", manifest.parts.len()), manifest.raw_bytes());
         let began = Instant::now();
-        let shown = Arc::clone(&progress);
+        let shown = Arc::clone(progress);
         let loaded = move |part: &keepsake_archive::Part| {
             shown.advance(part.content.raw_bytes, part.content.rows);
         };
@@ -158,30 +146,39 @@ impl Proof<'_> {
             target_version: self.target_version,
             phase_milliseconds: phases,
         };
-        let certificate = certify(&restore.backup, &restored, facts, self.context.clock.as_ref());
-        let mut globals = None;
-        if certificate.verdict == Verdict::Passed {
-            if self.arguments.roles {
-                // Last: a setting of the database could change what the restore itself does.
-                progress.step("restoring memberships and settings");
-                globals = Some(restore_globals(restore).await?);
-            }
-            // Only a proven restore loses its marks and looks finished.
-            progress.step("gathering statistics");
-            target.finish().await?;
-        }
-        Ok((certificate, globals))
+        Ok(certify(&restore.backup, &restored, facts, self.context.clock.as_ref()))
     }
 
-    async fn answer(
+    /// Only a proven restore loses its marks and looks finished.
+    async fn finish(
+        &self,
+        certificate: &Certificate,
+        progress: &Progress,
+    ) -> Result<Option<GlobalsOutcome>, Failure> {
+        if certificate.verdict != Verdict::Passed {
+            return Ok(None);
+        }
+        let mut globals = None;
+        if self.arguments.roles {
+            // Last: a setting of the database could change what the restore itself does.
+            progress.step("restoring memberships and settings");
+            let added = restore_globals(self.restore).await;
+            globals = Some(added.map_err(|error| proven_but("memberships and settings", &error))?);
+        }
+        progress.step("gathering statistics");
+        let ended = self.restore.target.finish().await;
+        ended.map_err(|error| proven_but("statistics for the planner", &error))?;
+        Ok(globals)
+    }
+
+    fn answer(
         &self,
         plan: &RestorePlan,
         certificate: &Certificate,
-        globals: Option<GlobalsOutcome>,
+        globals: Option<&GlobalsOutcome>,
         spent: Duration,
     ) -> Result<(), Failure> {
         let restore = self.restore;
-        keep(self.arguments, restore.repository.as_ref(), &restore.backup, certificate).await?;
         let rows_took = certificate.phase_milliseconds.get("rows").copied().unwrap_or_default();
         let raw_bytes = restore.backup.manifest.raw_bytes();
         let restored = Restored {
@@ -197,38 +194,24 @@ impl Proof<'_> {
         } else {
             print(&for_people(&restored));
         }
-        verdict(certificate)
+        Ok(())
     }
+}
+
+/// What fails behind the comparison takes nothing of the proof away.
+fn proven_but(what: &str, error: &dyn Classified) -> Failure {
+    Failure::found(
+        error.class(),
+        keepsake_domain::chain(error),
+        format!(
+            "the restored database is equal to the backup, as its certificate says; {what} are not complete"
+        ),
+        "correct the cause, then run the same command again (with another file for --certificate): it goes on",
+    )
 }
 
 fn note_phase(phases: &mut BTreeMap<String, u64>, phase: &str, began: Instant) {
     phases.insert(phase.to_owned(), u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
-}
-
-/// Writes the certificate where it was asked for.
-async fn keep(
-    arguments: &RestoreArguments,
-    repository: &dyn Repository,
-    backup: &StandingBackup,
-    certificate: &Certificate,
-) -> Result<(), Failure> {
-    let at_risk = "the restore is done; only its certificate was not kept";
-    if let Some(path) = &arguments.certificate {
-        let lost = |cause: String| {
-            let what = format!("cannot write certificate {}: {cause}", path.display());
-            Failure::found(FailureClass::Permanent, what, at_risk, "copy the certificate from --json")
-        };
-        let json = serde_json::to_vec_pretty(certificate).map_err(|cause| lost(cause.to_string()))?;
-        write_new(path, &json).map_err(|cause| lost(cause.to_string()))?;
-    }
-    if arguments.record {
-        let stored = store_certificate(repository, backup, Uuid::now_v7(), certificate).await;
-        stored.map_err(|error| {
-            let next = error.explanation().next;
-            Failure::found(error.class(), keepsake_domain::chain(&error), at_risk, next)
-        })?;
-    }
-    Ok(())
 }
 
 fn verdict(certificate: &Certificate) -> Result<(), Failure> {
@@ -274,7 +257,7 @@ fn for_people(restored: &Restored<'_>) -> String {
         format!("  left out   {}: {} ({})", one.object, one.rule.reason(), one.rule.advice())
     };
     lines.extend(certificate.left_out.iter().map(left_out));
-    lines.extend(restored.globals.iter().flat_map(told));
+    lines.extend(restored.globals.into_iter().flat_map(told));
     lines.extend(certificate.differences.iter().map(|difference| format!("  differs    {difference}")));
     lines.join("\n")
 }

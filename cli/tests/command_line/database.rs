@@ -1,6 +1,7 @@
 //! Databases of the test servers, looked at with psql and pg_dump: another eye than the program's own.
 
-use std::process::{Command, Stdio};
+use crate::interruption::until;
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use uuid::Uuid;
 
@@ -16,6 +17,8 @@ pub struct Login {
 pub enum Server {
     Source,
     Target,
+    /// Where a restore may create every role of the source's server: no other test minds what roles are there.
+    Apart,
 }
 
 impl Server {
@@ -23,6 +26,7 @@ impl Server {
         let variable = match self {
             Self::Source => "KEEPSAKE_TEST_SOURCE_URL",
             Self::Target => "KEEPSAKE_TEST_TARGET_URL",
+            Self::Apart => "KEEPSAKE_TEST_POSTGRES_16_URL",
         };
         std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run cargo x test"))
     }
@@ -37,6 +41,7 @@ impl Server {
         static LOGIN: OnceLock<Login> = OnceLock::new();
         static ON_SOURCE: OnceLock<()> = OnceLock::new();
         static ON_TARGET: OnceLock<()> = OnceLock::new();
+        static APART: OnceLock<()> = OnceLock::new();
         let login = LOGIN.get_or_init(|| {
             let id = Uuid::now_v7().simple();
             Login { role: format!("keepsake_cli_{id}"), password: format!("pässw%2F@rd-{id}") }
@@ -44,10 +49,18 @@ impl Server {
         let made = match self {
             Self::Source => &ON_SOURCE,
             Self::Target => &ON_TARGET,
+            Self::Apart => &APART,
         };
         made.get_or_init(|| {
             let Login { role, password } = login;
-            psql(&self.superuser(), &format!("CREATE ROLE {role} SUPERUSER LOGIN PASSWORD '{password}'"));
+            // Another test's restore of all roles may have made it already.
+            psql(
+                &self.superuser(),
+                &format!(
+                    "DO $$ BEGIN CREATE ROLE {role}; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
+                     ALTER ROLE {role} SUPERUSER LOGIN PASSWORD '{password}'"
+                ),
+            );
         });
         login
     }
@@ -152,6 +165,55 @@ impl Database {
     pub fn sessions(&self) -> u64 {
         let count = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{}'", self.name);
         psql(&self.server.superuser(), &count).parse().unwrap()
+    }
+}
+
+/// A session of the server's superuser with an open transaction, ended with this value; then it never was.
+pub struct OpenTransaction {
+    server: Server,
+    name: String,
+    psql: Child,
+}
+
+impl Database {
+    /// Returns when the statements are done and hold their locks.
+    pub fn open_transaction(&self, statements: &str) -> OpenTransaction {
+        let name = format!("open_{}", Uuid::now_v7().simple());
+        let superuser = self.server.superuser();
+        let url = format!("{}/{}", superuser.rsplit_once('/').unwrap().0, self.name);
+        // Longer than any test; the session is ended with the value.
+        let held = format!("BEGIN; {statements}; SELECT pg_sleep(600)");
+        let mut command = psql_command(&url, &held);
+        let psql =
+            command.env("PGAPPNAME", &name).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let open = OpenTransaction { server: self.server, name, psql };
+        let sleeps = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = '{}' AND wait_event = 'PgSleep'",
+            open.name
+        );
+        until("the transaction is open", || self.server.sql(&sleeps) == "1");
+        open
+    }
+
+    /// Ends the session of ours that waits for a lock, once there is one.
+    pub fn end_who_waits(&self) {
+        let end = format!(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+             WHERE datname = '{}' AND wait_event_type = 'Lock'",
+            self.name
+        );
+        until("somebody waits", || self.server.sql(&end) != "0");
+    }
+}
+
+impl Drop for OpenTransaction {
+    fn drop(&mut self) {
+        let end = format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{}'",
+            self.name
+        );
+        let _ = psql_command(&self.server.superuser(), &end).output();
+        let _ = self.psql.wait();
     }
 }
 

@@ -41,7 +41,7 @@ impl Drop for Roles {
         if std::thread::panicking() {
             return; // The first failure is the one to be read.
         }
-        for server in [Server::Source, Server::Target] {
+        for server in [Server::Source, Server::Target, Server::Apart] {
             let mine = format!("SELECT rolname FROM pg_roles WHERE rolname LIKE '%\\_{}'", self.suffix);
             for role in server.sql(&mine).lines() {
                 server.sql(&format!("DROP ROLE {role}"));

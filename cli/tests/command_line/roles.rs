@@ -112,7 +112,7 @@ fn roles_memberships_and_settings_come_back_on_request_and_a_second_time_nothing
     ));
     bench.good_backup(&source);
 
-    let target = Database::empty(Server::Target);
+    let target = Database::empty(Server::Apart);
     let answer = bench.restore(&bench.repo(), &target, &["--roles", "--json"]).ok().json();
 
     assert_eq!(answer["globals"]["refused"].as_array().unwrap().len(), 0, "{}", answer["globals"]);
@@ -127,17 +127,91 @@ fn roles_memberships_and_settings_come_back_on_request_and_a_second_time_nothing
              WHERE datname = '{database}' ORDER BY 1"
         ))
     };
-    assert_eq!(look(Server::Target, &target.name), look(server, database));
+    assert_eq!(look(Server::Apart, &target.name), look(server, database));
     let logins = format!(
         "SELECT count(*) FROM pg_authid WHERE rolname = '{person}' AND (rolcanlogin OR rolpassword IS NOT NULL)"
     );
-    assert_eq!(Server::Target.sql(&logins), "0", "nobody gets in by a restore");
+    assert_eq!(Server::Apart.sql(&logins), "0", "nobody gets in by a restore");
     assert!(!answer.to_string().contains(PASSWORD));
 
-    let again = Database::empty(Server::Target);
+    let again = Database::empty(Server::Apart);
     let answer = bench.restore(&bench.repo(), &again, &["--roles", "--json"]).ok().json();
     let added: Vec<&str> =
         answer["globals"]["added"].as_array().unwrap().iter().map(|one| one.as_str().unwrap()).collect();
     assert!(added.iter().all(|one| one.ends_with("database")), "only the new database's settings: {added:?}");
     assert_eq!(added.len(), 3);
+}
+
+#[test]
+fn a_setting_that_the_server_does_not_know_is_told_and_ends_nothing() {
+    let (bench, roles) = (Bench::new(), Roles::new());
+    let (source, _) = source_of(&roles);
+    // As a version that has another setting would hold it: SQLSTATE 42704 at the target.
+    source.sql(&format!(
+        "ALTER DATABASE {name} SET work_mem = '5MB';
+         UPDATE pg_db_role_setting SET setconfig = array_prepend('no_such_setting=1', setconfig)
+         WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = '{name}')",
+        name = source.name
+    ));
+    bench.good_backup(&source);
+    let target = Database::empty(Server::Apart);
+
+    let answer = bench.restore(&bench.repo(), &target, &["--roles", "--json"]).ok().json();
+
+    assert_eq!(answer["certificate"]["verdict"], "passed");
+    let refused = answer["globals"]["refused"].to_string();
+    assert_eq!(answer["globals"]["refused"].as_array().unwrap().len(), 1, "{refused}");
+    assert!(refused.contains("unrecognized configuration parameter \\\"no_such_setting\\\""), "{refused}");
+    assert_eq!(target.sql("SHOW work_mem"), "5MB", "what stands behind the refused one");
+    assert_eq!(begun(&target), "");
+}
+
+#[test]
+fn a_proof_outlives_settings_that_cannot_be_added_and_the_same_command_adds_them() {
+    let (bench, roles) = (Bench::new(), Roles::new());
+    let (source, _) = source_of(&roles);
+    let person = roles.make(Server::Source, "person", "");
+    source.sql(&format!("ALTER ROLE {person} SET work_mem = '5MB'"));
+    bench.good_backup(&source);
+    let target = Database::empty(Server::Apart);
+    roles.make(Server::Apart, "person", "");
+    let (first, second) = (bench.path("first.json"), bench.path("second.json"));
+    let kept = |file: &std::path::Path| -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
+    };
+    let options = |file: &std::path::Path| {
+        ["--roles", "--json", "--certificate"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain([file.to_str().unwrap().to_owned()])
+            .collect::<Vec<_>>()
+    };
+    let restore = |file: &std::path::Path| {
+        let options = options(file);
+        bench.restore(&bench.repo(), &target, &options.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    // Who sets something for a role waits for whoever drops it.
+    let dropping = target.open_transaction(&format!("DROP ROLE {person}"));
+    let ended = std::thread::scope(|scope| {
+        let restoring = scope.spawn(|| restore(&first));
+        target.end_who_waits();
+        restoring.join().unwrap()
+    });
+    drop(dropping);
+
+    let ended = ended.failed(10, &[&format!("set work_mem for role {person}")]);
+    assert!(
+        ended.stderr.contains("at risk: the restored database is equal to the backup"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(kept(&first)["verdict"], "passed");
+    assert_eq!(ended.json()["certificate"], kept(&first));
+    assert_eq!(begun(&target), "keepsake_restore", "it is not finished, and does not look so");
+
+    let again = restore(&second).ok().json();
+
+    assert_eq!(again["globals"]["added"], serde_json::json!([format!("set work_mem for role {person}")]));
+    assert_eq!(kept(&second)["verdict"], "passed");
+    assert_eq!(begun(&target), "");
 }

@@ -216,3 +216,30 @@ async fn errors_of_pg_restore_fail_the_restore_and_are_all_told() {
     restore_section(&source, held.name(), &target, SchemaSection::PostData).await;
     assert_eq!(target.objects().await.unwrap(), ["index public.one", "index public.two", "table public.t"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_and_roles_that_a_server_does_not_know_are_told_and_everything_else_is_added_once() {
+    let mut target_db = Database::target().await;
+    let role = target_db.role("").await;
+    let target = target_at(target_db.url());
+    let globals = serde_json::json!({
+        "roles": [{ "name": role, "settings": ["no_such_setting=1", "work_mem=5MB"] }],
+        "memberships": [{ "role": "pg_no_such_role", "member": role }, { "role": "pg_monitor", "member": role }],
+        "database": { "settings": [{ "role": null, "settings": ["no_such_setting=1", "work_mem=6MB"] }] }
+    });
+    let first = target.restore_globals(&globals).await.unwrap();
+    assert_eq!(first.refused.len(), 3, "{first:?}");
+    assert!(first.refused.iter().all(|told| told.contains("SQLSTATE 42704")), "{first:?}");
+    assert_eq!(
+        first.added,
+        [
+            format!("grant pg_monitor to {role}"),
+            format!("set work_mem for role {role}"),
+            "set work_mem for the database".to_owned()
+        ]
+    );
+
+    let again = target.restore_globals(&globals).await.unwrap();
+
+    assert_eq!((again.added, again.refused), (Vec::new(), first.refused));
+}
