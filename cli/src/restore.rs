@@ -53,6 +53,9 @@ async fn planned(context: &Context, arguments: &RestoreArguments) -> Result<(), 
     let url = connection("--to", &arguments.to, &context.environment)?;
     let tools = context.client_tools(arguments.pg_bin.as_deref(), "pg_restore")?;
     arguments.certificate.as_deref().map_or(Ok(()), can_be_written)?;
+    let place = url.place().to_owned();
+    let target = postgres(arguments, url, tools);
+    target.has_client().await?;
     let key = ReadingKey::given(&arguments.key, &context.places).await?;
     if key.is_none() && !arguments.plan {
         return Err(Failure::usage(
@@ -63,8 +66,7 @@ async fn planned(context: &Context, arguments: &RestoreArguments) -> Result<(), 
     let repository = context.places.repository("--repo", &arguments.repo).await?;
     let layout = find_layout(repository.as_ref(), arguments.backup.as_ref()).await?;
     let backup = read_backup(repository.as_ref(), layout).await?;
-    let place = url.place().to_owned();
-    let target: Arc<dyn Target> = Arc::new(postgres(arguments, url, tools));
+    let target: Arc<dyn Target> = Arc::new(target);
     let facts = target.facts(&backup.layout.backup_id.to_string()).await?;
     let measured = certificates(repository.as_ref(), &backup).await?;
     let url = repository.url();

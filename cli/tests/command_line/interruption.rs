@@ -111,3 +111,31 @@ fn a_restore_killed_in_the_middle_goes_on_where_it_ended() {
 
     assert_eq!(target.content(), source.content());
 }
+
+#[test]
+fn a_restore_killed_while_pg_restore_works_leaves_no_file_and_goes_on() {
+    let (bench, source, target) =
+        (Bench::new(), Database::empty(Server::Source), Database::empty(Server::Target));
+    // The index is built only when nobody holds the lock.
+    source.sql(
+        "CREATE FUNCTION gated(n int) RETURNS int LANGUAGE plpgsql IMMUTABLE
+             AS 'BEGIN PERFORM pg_advisory_xact_lock_shared(4711); RETURN n; END';
+         CREATE TABLE t AS SELECT 1 AS n; CREATE INDEX ON t (gated(n))",
+    );
+    bench.backup(&source.url(), &[]).ok();
+    let repo = bench.repo();
+    let lock = target.open_transaction("SELECT pg_advisory_lock(4711)");
+    let mut child = bench.restore_command(&repo, &target, &[]).spawn().unwrap();
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    until("pg_restore builds the index", || target.sql(waits) == "1");
+    assert_eq!(bench.leftovers(), 0, "no name of the schema's archive is there to be left");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(bench.leftovers(), 0);
+    drop(lock);
+    until("the target is left alone", || target.sessions() == 0);
+
+    bench.restore(&repo, &target, &[]).ok();
+
+    assert_eq!(target.content(), source.content());
+}

@@ -280,3 +280,18 @@ fn a_key_that_is_no_holder_opens_nothing_and_touches_no_target() {
     assert_eq!(target.content(), before);
     bench.verify(&repo, &["--deep", "--key-file", &other_key]).failed(12, &[]);
 }
+
+#[test]
+fn a_pg_restore_that_does_not_run_is_found_before_anything_is_read_or_begun() {
+    let (bench, target) = (Bench::new(), Database::empty(Server::Target));
+    let tools = bench.path("tools");
+    std::fs::create_dir(&tools).unwrap();
+    std::fs::write(tools.join("pg_restore"), "not a program").unwrap();
+    for more in [&["--plan"][..], &[]] {
+        let options = [&["--pg-bin", tools.to_str().unwrap()], more].concat();
+        let ended = bench.restore("file:///no/such/repository", &target, &options);
+        let ended = ended.failed(12, &["pg_restore was not found in", tools.to_str().unwrap()]);
+        assert!(ended.stderr.contains("at risk: nothing"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("next: install PostgreSQL client tools"), "{}", ended.stderr);
+    }
+}

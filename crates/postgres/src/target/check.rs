@@ -21,8 +21,9 @@ pub(super) async fn check(
 ) -> Result<(), TargetError> {
     let to_create = roles::to_create(session, globals, target.roles).await?;
     let archive = received("the schema", schema).await?;
-    let restore = Restore::of_file(target, session, archive.path()).await?;
-    let contents = restore.contents(archive.path()).await.map_err(|failure| failed("the schema", failure))?;
+    let restore = Restore::of_file(target, session, &archive.path()).await?;
+    let contents =
+        restore.contents(&archive.path()).await.map_err(|failure| failed("the schema", failure))?;
     if target.skips_ownership() {
         return Ok(());
     }

@@ -12,6 +12,7 @@ mod programs;
 mod rights;
 mod roles;
 mod statistics;
+mod unlinked;
 mod writer;
 
 use crate::client_tools::PgBin;
@@ -61,6 +62,14 @@ impl PostgresTarget {
     pub fn with_all_roles(mut self) -> Self {
         self.roles.everything = true;
         self
+    }
+
+    /// Looks for a `pg_restore` that runs, without a connection.
+    ///
+    /// # Errors
+    /// [`TargetError::NoClient`].
+    pub async fn has_client(&self) -> Result<(), TargetError> {
+        pg_restore::programs(&self.pg_bin).await.map(drop)
     }
 
     fn skips_ownership(&self) -> bool {

@@ -3,7 +3,7 @@
 use super::PostgresTarget;
 use crate::address::Address;
 use crate::child::{ChildFailure, command, output, run, stream_in};
-use crate::client_tools::{Program, fitting};
+use crate::client_tools::{PgBin, Program, fitting};
 use crate::session::{Session, TRANSACTION_TIMEOUT_SINCE};
 use keepsake_steps::ports::{Chunk, ChunkReceiver, TargetError};
 use std::ffi::OsStr;
@@ -25,6 +25,16 @@ pub(super) struct Restore {
     server_is_older: bool,
 }
 
+/// The newest `pg_restore` that runs, and all of them.
+pub(super) async fn programs(pg_bin: &PgBin) -> Result<(Program, Vec<Program>), TargetError> {
+    let programs = pg_bin.all("pg_restore").await;
+    let newest = programs
+        .last()
+        .cloned()
+        .ok_or_else(|| TargetError::NoClient { program: "pg_restore".to_owned(), places: pg_bin.places() })?;
+    Ok((newest, programs))
+}
+
 impl Restore {
     /// For an archive that begins with these bytes: the oldest program that reads the archive and is no older than
     /// the server; if there is none, the newest.
@@ -33,13 +43,9 @@ impl Restore {
         session: &Session,
         header: &[u8],
     ) -> Result<Self, TargetError> {
-        let programs = target.pg_bin.all("pg_restore").await;
+        let (newest, programs) = programs(&target.pg_bin).await?;
         let major = (session.version / 10_000).max(oldest_reader(header));
-        let program = fitting(&programs, major).or(programs.last()).cloned();
-        let program = program.ok_or_else(|| TargetError::NoClient {
-            program: "pg_restore".to_owned(),
-            places: target.pg_bin.places(),
-        })?;
+        let program = fitting(&programs, major).cloned().unwrap_or(newest);
         Ok(Self {
             server_is_older: program.major >= SETS_TRANSACTION_TIMEOUT_SINCE
                 && session.version < TRANSACTION_TIMEOUT_SINCE,

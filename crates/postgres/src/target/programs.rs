@@ -5,13 +5,13 @@ use super::entries::parse;
 use super::lent;
 use super::pg_restore::Restore;
 use super::rights::rights;
+use super::unlinked::Unlinked;
 use super::{PostgresTarget, clean, memory, roles};
 use crate::child::ChildFailure;
 use crate::session::Session;
 use keepsake_domain::{LeftOut, LeftOutRule, SchemaEntry, left_out};
 use keepsake_steps::ports::{Chunk, ChunkReceiver, TargetError};
 use std::collections::BTreeSet;
-use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
 
 const SCHEMAS: &str = "schemas";
@@ -33,8 +33,9 @@ pub(super) async fn restore_pre_data(
         return Ok(());
     }
     let archive = received("the schema", from).await?;
-    let restore = Restore::of_file(target, &session, archive.path()).await?;
-    let contents = restore.contents(archive.path()).await.map_err(|failure| failed("the schema", failure))?;
+    let restore = Restore::of_file(target, &session, &archive.path()).await?;
+    let contents =
+        restore.contents(&archive.path()).await.map_err(|failure| failed("the schema", failure))?;
     let permitted = permitted(target, &session, &contents).await?;
     let of_schema = |entry: &SchemaEntry| entry.kind == "SCHEMA";
     let chosen = |schemas: bool| {
@@ -53,7 +54,7 @@ pub(super) async fn restore_pre_data(
 async fn restore_once(
     session: &Session,
     restore: &Restore,
-    archive: &NamedTempFile,
+    archive: &Unlinked,
     name: &str,
     entries: &str,
 ) -> Result<(), TargetError> {
@@ -68,7 +69,7 @@ async fn restore_once(
         }
         SectionState::Untouched => {}
     }
-    let list_file = kept(entries.as_bytes()).await?;
+    let list_file = Unlinked::holding(entries.as_bytes()).await.map_err(broken)?;
     let list = format!("--use-list={}", list_file.path().display());
     books::mark(session, name, SectionState::Begun).await?;
     // Rights belong to the section of whatever stands before them, and a list moves what it leaves out to the front;
@@ -78,7 +79,7 @@ async fn restore_once(
         options.push("--section=pre-data");
     }
     let whole = if restore.in_one_transaction() {
-        restore.file(archive.path(), &[&options[..], &["--single-transaction"]].concat()).await
+        restore.file(&archive.path(), &[&options[..], &["--single-transaction"]].concat()).await
     } else {
         in_pieces(session, restore, archive, name, &options).await?
     };
@@ -98,12 +99,12 @@ async fn restore_once(
 async fn in_pieces(
     session: &Session,
     restore: &Restore,
-    archive: &NamedTempFile,
+    archive: &Unlinked,
     name: &str,
     options: &[&str],
 ) -> Result<Result<(), ChildFailure>, TargetError> {
     books::mark(session, name, SectionState::InPieces).await?;
-    Ok(restore.file(archive.path(), options).await)
+    Ok(restore.file(&archive.path(), options).await)
 }
 
 /// The entries that the target's provider and rights allow; what they do not is recorded.
@@ -145,21 +146,22 @@ pub(super) async fn restore_post_data(
         SectionState::Untouched => {}
     }
     let archive = received("the schema", from).await?;
-    let mut restore = Restore::of_file(target, &session, archive.path()).await?;
+    let mut restore = Restore::of_file(target, &session, &archive.path()).await?;
     // Where the program's own setting fails its errors are counted, and those of parallel workers are not.
     let jobs = if restore.in_one_transaction() { jobs.clamp(1, MOST_JOBS) } else { 1 };
     restore.address = memory::for_indexes(restore.address, &session, jobs).await?;
     books::mark(&session, POST_DATA, SectionState::Begun).await?;
-    let contents = restore.contents(archive.path()).await.map_err(|failure| failed("the schema", failure))?;
+    let contents =
+        restore.contents(&archive.path()).await.map_err(|failure| failed("the schema", failure))?;
     let permitted = permitted(target, &session, &contents).await?;
     let lines: Vec<&str> = permitted.iter().map(|(line, _)| *line).collect();
-    let list_file = kept(lines.join("\n").as_bytes()).await?;
+    let list_file = Unlinked::holding(lines.join("\n").as_bytes()).await.map_err(broken)?;
     options.push(format!("--use-list={}", list_file.path().display()));
-    let mut restored = restore.file(archive.path(), &arguments(&options, jobs)).await;
+    let mut restored = restore.file(&archive.path(), &arguments(&options, jobs)).await;
     if let (Err(ChildFailure::Failed(said)), true) = (&restored, jobs > 1) {
         tracing::warn!(said, "post-data failed in parallel and is restored again, one object after another");
         again(&session, &mut options).await?;
-        restored = restore.file(archive.path(), &arguments(&options, 1)).await;
+        restored = restore.file(&archive.path(), &arguments(&options, 1)).await;
     }
     restored.map_err(|failure| failed("the schema", failure))?;
     // Marked first: a second try of the section sets owners again, and needs what is lent.
@@ -207,10 +209,10 @@ pub(super) async fn restore_large_objects(
     books::mark(&session, LARGE_OBJECTS, SectionState::Done).await
 }
 
-/// The schema's archive in a file that only we can read: parallel restores need to seek. It holds no rows.
-pub(super) async fn received(what: &str, mut from: ChunkReceiver) -> Result<NamedTempFile, TargetError> {
-    let archive = NamedTempFile::new().map_err(broken)?;
-    let mut file = tokio::fs::File::from_std(archive.reopen().map_err(broken)?);
+/// The schema's archive in a file, since parallel restores need to seek. It holds no rows.
+pub(super) async fn received(what: &str, mut from: ChunkReceiver) -> Result<Unlinked, TargetError> {
+    let archive = Unlinked::new().map_err(broken)?;
+    let mut file = archive.writer().map_err(broken)?;
     loop {
         match from.recv().await {
             Some(Chunk::Data(bytes)) => file.write_all(&bytes).await.map_err(broken)?,
@@ -220,12 +222,6 @@ pub(super) async fn received(what: &str, mut from: ChunkReceiver) -> Result<Name
     }
     file.flush().await.map_err(broken)?;
     Ok(archive)
-}
-
-async fn kept(bytes: &[u8]) -> Result<NamedTempFile, TargetError> {
-    let file = NamedTempFile::new().map_err(broken)?;
-    tokio::fs::write(file.path(), bytes).await.map_err(broken)?;
-    Ok(file)
 }
 
 pub(super) fn broken(error: std::io::Error) -> TargetError {
