@@ -7,8 +7,8 @@ use crate::verdict::differences;
 use crate::ways::Bench;
 use crate::zoos::zoo;
 
-/// Each major that is not the other tests' 15 or 18, up to the newest; all pairs with `KEEPSAKE_JUDGE_VERSIONS=all`.
-const PAIRS: [(u32, u32); 3] = [(14, 16), (16, 17), (17, 18)];
+/// Each major that is not the other tests' 15, up to the newest; all pairs with `KEEPSAKE_JUDGE_VERSIONS=all`.
+const PAIRS: [(u32, u32); 4] = [(14, 16), (16, 17), (17, 18), (18, 18)];
 
 fn pairs() -> Vec<(u32, u32)> {
     let majors = 14..=18;
