@@ -243,3 +243,32 @@ async fn settings_and_roles_that_a_server_does_not_know_are_told_and_everything_
 
     assert_eq!((again.added, again.refused), (Vec::new(), first.refused));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_whose_parents_are_not_there_load_nothing_and_wait_and_dangling_ones_are_told() {
+    let target_db = target_with_table().await;
+    target_db
+        .run("ALTER TABLE t ADD PRIMARY KEY (n); CREATE TABLE child (n integer CONSTRAINT of_t REFERENCES t)")
+        .await;
+    let target = target_at(target_db.url());
+    let mut writer = target.writer().await.unwrap();
+    let of_child = |number| PartPlan {
+        table: TableName { schema: "public".into(), name: "child".into() },
+        ..part(number)
+    };
+    let rows = || stream(b"41\n42\n".to_vec(), true);
+    let waits = writer.copy_in(&of_child(2), rows()).await.unwrap_err();
+    assert!(matches!(waits, TargetError::MissingReference { .. }), "{}", all_text(&waits));
+    assert!(target.loaded_parts().await.unwrap().is_empty());
+
+    // With its parents there, the same connection loads it.
+    assert_eq!(writer.copy_in(&part(1), rows()).await.unwrap(), 2);
+    assert_eq!(writer.copy_in(&of_child(2), rows()).await.unwrap(), 2);
+
+    let dangling = writer.copy_in(&of_child(3), stream(b"4711\n".to_vec(), true)).await.unwrap_err();
+    assert!(matches!(dangling, TargetError::MissingReference { .. }), "{}", all_text(&dangling));
+    assert_eq!(dangling.class(), FailureClass::Permanent);
+    let told = all_text(&dangling);
+    assert!(told.contains("of_t") && told.contains("23503") && !told.contains("4711"), "{told}");
+    assert_eq!(target.loaded_parts().await.unwrap().len(), 2);
+}

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 mod coverage;
+mod lent;
 mod loading;
 mod refused;
 mod relay;
