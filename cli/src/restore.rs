@@ -280,7 +280,7 @@ fn told(globals: &GlobalsOutcome) -> Vec<String> {
 
 fn verdict_text(verdict: Verdict) -> &'static str {
     match verdict {
-        Verdict::Passed => "passed: every row, sequence and schema object is equal",
+        Verdict::Passed => "passed: every row and sequence is equal, and no schema object is missing",
         Verdict::Failed => "FAILED",
         Verdict::Inconclusive => "inconclusive",
     }
