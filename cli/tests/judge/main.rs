@@ -7,6 +7,7 @@ mod evidence;
 mod extensions;
 mod large;
 mod negative;
+mod owners;
 mod random;
 mod server;
 mod trial;

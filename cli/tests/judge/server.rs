@@ -4,6 +4,9 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use uuid::Uuid;
 
+/// Of roles that a test makes.
+const PASSWORD: &str = "judged-and-dropped";
+
 /// One server, as superuser.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
@@ -55,6 +58,8 @@ pub struct Database {
     pub server: Server,
     pub name: String,
     roles: Vec<String>,
+    /// Who backs it up or restores it, if not the superuser.
+    login: Option<String>,
 }
 
 impl Database {
@@ -66,11 +71,29 @@ impl Database {
     pub fn with(server: &Server, options: &str) -> Self {
         let name = format!("judge_{}", Uuid::now_v7().simple());
         psql(&server.url, &format!("CREATE DATABASE {name} TEMPLATE template0 {options}"));
-        Self { server: server.clone(), name, roles: Vec::new() }
+        Self { server: server.clone(), name, roles: Vec::new(), login: None }
     }
 
     pub fn url(&self) -> String {
         self.server.url_of(&self.name)
+    }
+
+    /// For the programs under test.
+    pub fn login_url(&self) -> String {
+        let Some(role) = &self.login else { return self.url() };
+        let url = self.url();
+        let (_, place) = url.split_once('@').unwrap();
+        format!("postgres://{role}:{PASSWORD}@{place}")
+    }
+
+    /// Gives the database to a role of its own, as which it is backed up or restored from now on.
+    pub fn belongs_to_a_role(&mut self, options: &str) -> String {
+        let role = format!("{}_owner", self.name);
+        psql(&self.server.url, &format!("CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}' {options}"));
+        self.sql(&format!("ALTER DATABASE {} OWNER TO {role}", self.name));
+        self.roles.push(role.clone());
+        self.login = Some(role.clone());
+        role
     }
 
     /// Runs a script in which `ROLE_A` and `ROLE_B` stand for two roles of this database's own.

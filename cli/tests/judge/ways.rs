@@ -48,13 +48,14 @@ impl Bench {
         let mut command = keepsake(&["backup", "--source", "env:SOURCE", "--repo", &repo, "--json"]);
         command.args(["--name", "judged", "--recipient", &self.recipient]).args(more);
         command.arg("--pg-bin").arg(&self.programs);
-        command.env("SOURCE", source.url()).output().unwrap()
+        command.env("SOURCE", source.login_url()).output().unwrap()
     }
 
-    /// A restore that must pass its proof.
-    pub fn restore_whole(&self, target: &Database) {
+    /// A restore that must pass its proof; answers its certificate.
+    pub fn restore_whole(&self, target: &Database) -> Value {
         let restore = answer(&self.restore(target, &[]));
         assert_eq!(restore["certificate"]["verdict"], "passed", "{restore}");
+        restore["certificate"].clone()
     }
 
     /// A backup whose larger tables are cut into ranges.
@@ -66,7 +67,7 @@ impl Bench {
         let (repo, key) = (self.repo(), self.folder.path().join("key"));
         let mut command = keepsake(&["restore", "--to", "env:TARGET", "--repo", &repo, "--json"]);
         command.arg("--key-file").arg(key).args(more).arg("--pg-bin").arg(&self.programs);
-        command.env("TARGET", target.url()).output().unwrap()
+        command.env("TARGET", target.login_url()).output().unwrap()
     }
 }
 
