@@ -107,3 +107,14 @@ fn a_slow_backup_takes_as_many_bytes_as_its_limit_allows() {
     let least = (bytes.saturating_sub(4 << 20)) / 8_000_000;
     assert!(began.elapsed() >= Duration::from_secs(least), "{bytes} bytes in {:?}", began.elapsed());
 }
+
+#[test]
+fn large_objects_take_their_time_at_a_bandwidth_limit() {
+    let (bench, source) = (Bench::new(), Database::empty(Server::Source));
+    source.sql("SELECT lo_from_bytea(9, decode(repeat('6b', 8000000), 'hex'))");
+    let began = Instant::now();
+    bench.backup(&source.url(), &["--bandwidth-limit-mbps", "64"]).ok();
+    // Once for the archive and once, as text of twice the length, for the digest; each a piece of 2 MB ahead at most.
+    let least = Duration::from_millis((24 - 4) * 1000 / 8);
+    assert!(began.elapsed() >= least, "in {:?}", began.elapsed());
+}

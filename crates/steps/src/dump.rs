@@ -1,8 +1,9 @@
 //! Dump: everything of the database that is not rows, and the plan of the parts that are.
 
 use crate::hold_snapshot::wait_for_holder;
+use crate::pace::{Pace, paced};
 use crate::ports::{
-    Clock, DatabaseShape, Holds, Repository, RepositoryError, RowReader, Source, SourceError,
+    ChunkSender, Clock, DatabaseShape, Holds, Repository, RepositoryError, RowReader, Source, SourceError,
 };
 use crate::streams::{Sealing, digest_large_objects, send_all, upload_sealed};
 use crate::upload_parts::GIVE_WAY_TRIES;
@@ -156,9 +157,15 @@ async fn write_blobs(
         return Ok(None);
     }
     let key = layout.blobs(1, Attempt(Uuid::now_v7()));
-    let produce = |to| async move { Ok(dumper.source.dump_large_objects(snapshot_name, &to).await?) };
+    let pace = Pace::of(run, dumper.clock.now());
+    let pace = pace.as_ref().map(|pace| (pace, dumper.clock.as_ref()));
+    let produce = |to| async move {
+        let read =
+            |to: ChunkSender| async move { dumper.source.dump_large_objects(snapshot_name, &to).await };
+        Ok(paced(pace, read, to).await?)
+    };
     let (object, _) =
         upload_sealed(dumper.repository.as_ref(), &key, sealing(run, Content::Opaque), produce).await?;
-    let content = digest_large_objects(reader).await?;
+    let content = digest_large_objects(reader, pace).await?;
     Ok(Some(Blobs { count: shape.large_objects, content, object }))
 }

@@ -75,6 +75,25 @@ impl Pace {
     }
 }
 
+/// Reads at the pace, if there is one.
+///
+/// # Errors
+/// As [`Pace::hold_back`].
+pub(crate) async fn paced<R, F>(
+    pace: Option<(&Pace, &dyn Clock)>,
+    read: R,
+    to: ChunkSender,
+) -> Result<(), SourceError>
+where
+    R: FnOnce(ChunkSender) -> F,
+    F: Future<Output = Result<(), SourceError>>,
+{
+    match pace {
+        Some((pace, clock)) => pace.hold_back(clock, read, to).await,
+        None => read(to).await,
+    }
+}
+
 fn time_of(bytes: u64, bytes_per_second: u64) -> Duration {
     #[allow(clippy::cast_precision_loss)] // Nanoseconds of a wait may be off.
     Duration::from_secs_f64(bytes as f64 / bytes_per_second as f64)

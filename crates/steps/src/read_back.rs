@@ -111,7 +111,7 @@ async fn with_tables(target: &dyn Target, read: Vec<PartRead>) -> Result<Restore
     let sequences = reader.sequences().await?;
     let large_objects = match target.large_objects().await? {
         0 => None,
-        _ => Some(as_table(digest_large_objects(reader.as_mut()).await?)),
+        _ => Some(as_table(digest_large_objects(reader.as_mut(), None).await?)),
     };
     let tables = tables.into_iter().map(table).collect();
     let (objects, left_out) = (target.objects().await?, target.left_out().await?);

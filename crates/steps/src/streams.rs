@@ -5,7 +5,8 @@
 //! that fails drops its sender, and the next one sees a stream that was cut off.
 
 use crate::StepError;
-use crate::ports::{Chunk, ChunkReceiver, ChunkSender, Repository, RowReader, chunks};
+use crate::pace::{Pace, paced};
+use crate::ports::{Chunk, ChunkReceiver, ChunkSender, Clock, Repository, RowReader, chunks};
 use bytes::Bytes;
 use keepsake_archive::{
     BackupIdentity, Content, CopyText, Detector, OpenError, Recipient, RowsHasher, Sealed, Sealer,
@@ -249,14 +250,13 @@ pub(crate) async fn digest_rows(mut rows: ChunkReceiver, what: &str) -> Result<C
 }
 
 /// Digests all large objects of a database, as their chunks come.
-pub(crate) async fn digest_large_objects(reader: &mut dyn RowReader) -> Result<CopyText, StepError> {
+pub(crate) async fn digest_large_objects(
+    reader: &mut dyn RowReader,
+    pace: Option<(&Pace, &dyn Clock)>,
+) -> Result<CopyText, StepError> {
     let (sender, rows) = chunks();
-    let read = async move {
-        let outcome = reader.copy_large_objects_out(&sender).await;
-        drop(sender);
-        outcome
-    };
-    let (read, digested) = tokio::join!(read, digest_rows(rows, "large objects"));
+    let read = |to: ChunkSender| async move { reader.copy_large_objects_out(&to).await };
+    let (read, digested) = tokio::join!(paced(pace, read, sender), digest_rows(rows, "large objects"));
     read?;
     digested
 }

@@ -2,7 +2,7 @@
 
 use crate::dump::Dumper;
 use crate::hold_snapshot::wait_for_holder;
-use crate::pace::Pace;
+use crate::pace::{Pace, paced};
 use crate::ports::{ChunkSender, RowReader, SourceError};
 use crate::streams::{Sealing, check_stored, upload_sealed};
 use crate::{Run, StepError};
@@ -127,10 +127,10 @@ async fn upload_part(
 ) -> Result<Part, StepError> {
     let key = run.layout()?.part(plan.number, Attempt(Uuid::now_v7()));
     let sealing = Sealing { recipient: &run.recipient, level: run.compression, content: Content::Rows };
+    let pace = pace.map(|pace| (pace, dumper.clock.as_ref()));
     let produce = |to| async move {
-        let Some(pace) = pace else { return Ok(reader.copy_out(plan, &to).await?) };
         let read = |to: ChunkSender| async move { reader.copy_out(plan, &to).await };
-        Ok(pace.hold_back(dumper.clock.as_ref(), read, to).await?)
+        Ok(paced(pace, read, to).await?)
     };
     let (object, content) = upload_sealed(dumper.repository.as_ref(), &key, sealing, produce).await?;
     let part = Part {
