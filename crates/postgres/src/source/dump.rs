@@ -3,6 +3,7 @@
 use super::PostgresSource;
 use crate::address::Address;
 use crate::child::{ChildFailure, command, stream_out};
+use crate::connect;
 use crate::session::Session;
 use crate::source::preflight::pg_dump_for;
 use keepsake_steps::ports::{ChunkSender, SourceError};
@@ -36,7 +37,7 @@ pub(super) async fn dump(
     let session: Session = super::snapshot::in_snapshot(source, &source.label, snapshot_name).await?;
     let program = pg_dump_for(&source.pg_bin, &session).await?;
     drop(session);
-    let address = Address::of(&source.url)?;
+    let address = in_english(Address::of(&source.url)?).await;
     let mut child = command(&program, &address);
     child
         .env("PGAPPNAME", &source.label)
@@ -51,8 +52,15 @@ pub(super) async fn dump(
     })
 }
 
-/// What a `pg_dump` that failed had met. Its own words are English (`LC_ALL=C`); a server's are in the server's
-/// language, and where that is another one, its errors stay what they are: failures that a person reads.
+/// Sessions that speak English, by which a failure is recognised: `pg_dump` shows no codes. Only a superuser, or who was
+/// granted to set `lc_messages`, may choose the language; for others the server speaks its own.
+async fn in_english(address: Address) -> Address {
+    let english = address.with_setting("lc_messages", "C");
+    if connect::accepts(&english).await { english } else { address }
+}
+
+/// What a `pg_dump` that failed had met. Its own words are English (`LC_ALL=C`); where the server's are not, its errors
+/// stay what they are: failures that a person reads.
 fn failed(what: &str, place: &str, said: String) -> SourceError {
     let (what, place) = (what.to_owned(), place.to_owned());
     let has = |words: &str| said.contains(words);

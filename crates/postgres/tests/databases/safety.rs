@@ -2,10 +2,11 @@
 
 use crate::support::*;
 use keepsake_domain::{BackupId, CutLimits, PartPlan, cut};
-use keepsake_postgres::PostgresSource;
+use keepsake_postgres::{PgBin, PostgresSource};
 use keepsake_steps::ports::{
-    Chunk, ChunkReceiver, GiveWay, HeldSnapshot, Source, SourceError, Waiting, chunks,
+    Chunk, ChunkReceiver, GiveWay, HeldSnapshot, Provider, Source, SourceError, Waiting, chunks,
 };
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 
@@ -288,4 +289,33 @@ async fn a_run_that_would_take_the_last_connections_does_not_begin() {
         }
         other => panic!("{}", all_text(&other)),
     }
+}
+
+/// What a `pg_dump` gets in its environment: language and settings of its session.
+async fn asked_of_pg_dump(url: keepsake_domain::ConnectionUrl) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("pg_dump");
+    let script = "#!/bin/sh\n[ \"$1\" = --version ] && echo 'pg_dump (PostgreSQL) 99.1' || printf '%s %s' \"$LC_ALL\" \"$PGOPTIONS\"\n";
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let source = PostgresSource::new(url, Provider::Plain, PgBin::new(folder.path()));
+    let held = source.take_snapshot().await.unwrap();
+    let (to, from) = chunks();
+    let (dumped, said) = tokio::join!(
+        async {
+            let to = to;
+            source.dump_schema(held.name(), &to).await
+        },
+        collect(from)
+    );
+    dumped.unwrap();
+    String::from_utf8(said.unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pg_dump_and_its_session_speak_english_where_the_role_may_choose() {
+    let mut source_db = Database::source().await;
+    assert_eq!(asked_of_pg_dump(source_db.url()).await, "C -c lc_messages=C");
+    let role = source_db.role("").await;
+    assert_eq!(asked_of_pg_dump(source_db.url_as(&role, PASSWORD)).await, "C ");
 }
