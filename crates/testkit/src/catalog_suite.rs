@@ -7,6 +7,7 @@ mod records;
 pub mod samples;
 
 use async_trait::async_trait;
+use keepsake_domain::BackupId;
 use keepsake_steps::ports::{AlertLog, Copies, Executions, Holds, Leases, Policies, Policy, Tests};
 use std::{sync::Arc, time::Duration};
 
@@ -28,6 +29,8 @@ pub trait CatalogBench: Send + Sync {
     async fn catalogs(&self, handles: usize) -> Vec<Arc<dyn Catalog>>;
     /// Lets the catalog's time go by.
     async fn pass(&self, time: Duration);
+    /// Status and error of a backup's only copy, as they stand in the store: no step reads them.
+    async fn copy_status(&self, backup_id: BackupId) -> (String, Option<String>);
 }
 
 /// The policy that a bench declares: source `wedsync`, one copy. Ids are the catalog's own.
@@ -66,6 +69,7 @@ macro_rules! catalog_suite {
             a_release_reaches_every_holder_and_is_repeatable,
             a_holder_after_the_release_is_never_current,
             a_copy_is_recorded_from_its_first_attempt_to_its_proof,
+            a_run_that_fails_ends_its_open_copies_and_no_others,
             a_running_test_is_found_again,
             a_verdict_is_final,
             the_newest_verdict_counts,

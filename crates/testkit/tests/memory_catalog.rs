@@ -1,7 +1,7 @@
 //! The catalog's twin keeps the catalog's contract.
 
 use async_trait::async_trait;
-use keepsake_domain::{LocationId, PolicyId, SourceId, Timestamp};
+use keepsake_domain::{BackupId, LocationId, PolicyId, SourceId, Timestamp};
 use keepsake_steps::ports::{Policy, PolicyCopy, PolicySource, Provider};
 use keepsake_testkit::catalog_suite::{Catalog, CatalogBench, suite_policy};
 use keepsake_testkit::{MemoryCatalog, TestClock};
@@ -10,6 +10,14 @@ use uuid::Uuid;
 
 struct Twins {
     clock: Arc<TestClock>,
+    catalog: Arc<MemoryCatalog>,
+}
+
+fn twins() -> Twins {
+    let clock = Arc::new(TestClock::at(Timestamp::now()));
+    let catalog = Arc::new(MemoryCatalog::new(clock.clone()));
+    catalog.add_policy(policy());
+    Twins { clock, catalog }
 }
 
 fn place(number: u128, repository: &str, region: &str) -> PolicyCopy {
@@ -48,15 +56,20 @@ fn policy() -> Policy {
 #[async_trait]
 impl CatalogBench for Twins {
     async fn catalogs(&self, handles: usize) -> Vec<Arc<dyn Catalog>> {
-        let catalog = MemoryCatalog::new(self.clock.clone());
-        catalog.add_policy(policy());
-        let catalog: Arc<dyn Catalog> = Arc::new(catalog);
+        let catalog: Arc<dyn Catalog> = self.catalog.clone();
         vec![catalog; handles]
     }
 
     async fn pass(&self, time: Duration) {
         self.clock.advance(time);
     }
+
+    async fn copy_status(&self, backup_id: BackupId) -> (String, Option<String>) {
+        let copies = self.catalog.copies();
+        let (copy, _) = copies.into_iter().find(|(copy, _)| copy.backup_id == backup_id).expect("a copy");
+        let status = serde_json::to_value(copy.state).expect("a name").as_str().expect("a text").to_owned();
+        (status, copy.error)
+    }
 }
 
-keepsake_testkit::catalog_suite!(Twins { clock: Arc::new(TestClock::at(Timestamp::now())) });
+keepsake_testkit::catalog_suite!(twins());

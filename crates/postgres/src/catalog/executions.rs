@@ -51,6 +51,13 @@ set status = 'failed', error_class = $2, error_message = $3, error_details = jso
   completed_at = greatest($5, started_at)
 where id = $1 and status in ('scheduled', 'pending', 'running')";
 
+/// A copy that was still open can only be seen as under way; nobody goes on with it.
+const FAIL_COPIES: &str = "\
+update keepsake.backup_copies set status = 'failed', error = $2
+from keepsake.backup_executions e
+where e.id = $1 and e.status = 'failed' and snapshot_id = e.backup_id
+  and backup_copies.status in ('pending', 'copying')";
+
 const COUNT_RETRY: &str = "update keepsake.backup_executions set retry_count = retry_count + 1 where id = $1";
 
 #[async_trait]
@@ -136,7 +143,8 @@ impl Executions for PostgresCatalog {
 
     async fn fail(&self, execution: ExecutionRowId, failure: &FailureRecord) -> Result<(), CatalogError> {
         let act = "fail a run";
-        let client = self.lend(act).await?;
+        let mut client = self.lend(act).await?;
+        let transaction = client.transaction().await.map_err(failed(act))?;
         let message: String = failure.message.chars().take(MESSAGE_CHARACTERS).collect();
         let message = if message.is_empty() { "no message was given" } else { &message };
         let parameters = &[
@@ -146,12 +154,13 @@ impl Executions for PostgresCatalog {
             &failure.state,
             &failure.failed_at,
         ];
-        let changed = client.execute(FAIL, parameters).await.map_err(failed(act))?;
+        let changed = transaction.execute(FAIL, parameters).await.map_err(failed(act))?;
         if changed == 0 {
-            let run = client.query_opt(STATUS, &[&execution.0]).await.map_err(failed(act))?;
+            let run = transaction.query_opt(STATUS, &[&execution.0]).await.map_err(failed(act))?;
             run.ok_or_else(|| not_found("execution", execution))?;
         }
-        Ok(())
+        transaction.execute(FAIL_COPIES, &[&execution.0, &message]).await.map_err(failed(act))?;
+        transaction.commit().await.map_err(failed(act))
     }
 
     /// Refused by the guard once the run has ended.

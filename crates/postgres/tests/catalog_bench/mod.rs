@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, dead_code, reason = "tests; each of them uses a part")]
 
 use async_trait::async_trait;
-use keepsake_domain::ConnectionUrl;
+use keepsake_domain::{BackupId, ConnectionUrl};
 use keepsake_postgres::catalog::{Declaration, PostgresCatalog};
 use keepsake_testkit::catalog_suite::{Catalog, CatalogBench};
 use std::{sync::Arc, time::Duration};
@@ -159,5 +159,12 @@ impl CatalogBench for Functions {
             "update keepsake.snapshot_holds set heartbeat_at = heartbeat_at - make_interval(secs => $1)";
         let client = self.fresh.get().unwrap().sql(None).await;
         client.execute(age, &[&time.as_secs_f64()]).await.unwrap();
+    }
+
+    async fn copy_status(&self, backup_id: BackupId) -> (String, Option<String>) {
+        let statement = "select status, error from keepsake.backup_copies where snapshot_id = $1";
+        let client = self.fresh.get().unwrap().sql(None).await;
+        let row = client.query_one(statement, &[&backup_id.0]).await.unwrap();
+        (row.get(0), row.get(1))
     }
 }

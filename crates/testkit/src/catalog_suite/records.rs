@@ -3,9 +3,9 @@
 use super::samples::{SHA256, certificate, opened, sealed};
 use super::{CatalogBench, refused, single};
 use keepsake_domain::{
-    BackupId, Explanation, InstanceName, Notice, NoticeKind, Severity, Timestamp, Verdict,
+    BackupId, Explanation, FailureClass, InstanceName, Notice, NoticeKind, Severity, Timestamp, Verdict,
 };
-use keepsake_steps::ports::{CopyRecord, CopyState, TestOutcome};
+use keepsake_steps::ports::{CopyRecord, CopyState, Execution, FailureRecord, Policy, TestOutcome};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -14,14 +14,9 @@ pub async fn a_copy_is_recorded_from_its_first_attempt_to_its_proof(bench: &dyn 
     let (catalog, policy) = single(bench).await;
     let run = sealed(&*catalog, &policy).await;
     let copy = |state, progress, checksum: Option<&str>, error: Option<&str>| CopyRecord {
-        backup_id: run.backup_id,
-        location_id: policy.copies[0].location_id,
-        region: policy.copies[0].region.clone(),
-        state,
-        progress,
         checksum: checksum.map(str::to_owned),
         error: error.map(str::to_owned),
-        at: Timestamp::now(),
+        ..copy_of(&run, &policy, state, progress)
     };
     for record in [
         copy(CopyState::Copying, 0.0, None, None),
@@ -33,6 +28,55 @@ pub async fn a_copy_is_recorded_from_its_first_attempt_to_its_proof(bench: &dyn 
     ] {
         catalog.record_copy(&record).await.expect("record the copy");
     }
+}
+
+fn copy_of(run: &Execution, policy: &Policy, state: CopyState, progress: f64) -> CopyRecord {
+    CopyRecord {
+        backup_id: run.backup_id,
+        location_id: policy.copies[0].location_id,
+        region: policy.copies[0].region.clone(),
+        state,
+        progress,
+        checksum: None,
+        error: None,
+        at: Timestamp::now(),
+    }
+}
+
+/// Nobody goes on with a copy of a run that failed, also when its function wrote a word after the end; what was
+/// verified before stays so.
+pub async fn a_run_that_fails_ends_its_open_copies_and_no_others(bench: &dyn CatalogBench) {
+    let (catalog, policy) = single(bench).await;
+    let [open, late, whole, running] = [
+        sealed(&*catalog, &policy).await,
+        sealed(&*catalog, &policy).await,
+        sealed(&*catalog, &policy).await,
+        sealed(&*catalog, &policy).await,
+    ];
+    let copying = |run| copy_of(run, &policy, CopyState::Copying, 0.0);
+    let verified = CopyRecord {
+        checksum: Some(SHA256.to_owned()),
+        ..copy_of(&whole, &policy, CopyState::Verified, 1.0)
+    };
+    for copy in [copying(&open), copying(&running), verified] {
+        catalog.record_copy(&copy).await.expect("record the copy");
+    }
+    let failure = FailureRecord {
+        class: FailureClass::Permanent,
+        message: "access denied".to_owned(),
+        state: None,
+        failed_at: Timestamp::now(),
+    };
+    for run in [&open, &late, &whole] {
+        catalog.fail(run.id, &failure).await.expect("fail");
+    }
+    catalog.record_copy(&copying(&late)).await.expect("a word after the end");
+    catalog.fail(late.id, &failure).await.expect("fail again");
+    let ended = ("failed".to_owned(), Some("access denied".to_owned()));
+    assert_eq!(bench.copy_status(open.backup_id).await, ended);
+    assert_eq!(bench.copy_status(late.backup_id).await, ended);
+    assert_eq!(bench.copy_status(whole.backup_id).await, ("verified".to_owned(), None));
+    assert_eq!(bench.copy_status(running.backup_id).await, ("copying".to_owned(), None));
 }
 
 fn outcome(backup_id: BackupId, verdict: Verdict) -> TestOutcome {

@@ -3,7 +3,7 @@ use async_trait::async_trait;
 use keepsake_archive::Manifest;
 use keepsake_domain::{ExecutionRowId, Lineage};
 use keepsake_steps::ports::{
-    CatalogError, CompletedBackup, Execution, Executions, FailureRecord, NewExecution,
+    CatalogError, CompletedBackup, CopyState, Execution, Executions, FailureRecord, NewExecution,
 };
 use uuid::Uuid;
 
@@ -99,6 +99,13 @@ impl Executions for MemoryCatalog {
         if run.execution.status == "running" {
             "failed".clone_into(&mut run.execution.status);
             run.failure = Some(failure.clone());
+        }
+        let (has_failed, backup_id) = (run.execution.status == "failed", run.execution.backup_id);
+        for (copy, _) in state.copies.values_mut() {
+            if has_failed && copy.backup_id == backup_id && copy.state == CopyState::Copying {
+                copy.state = CopyState::Failed;
+                copy.error = Some(failure.message.clone());
+            }
         }
         Ok(())
     }

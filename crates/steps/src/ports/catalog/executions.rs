@@ -113,7 +113,8 @@ pub trait Executions: Send + Sync {
     /// [`CatalogError::Transition`] when the run had failed before.
     async fn complete(&self, execution: ExecutionRowId, done: &CompletedBackup) -> Result<(), CatalogError>;
 
-    /// Ends a run as failed. Success, and no change, when it had ended before, well or not.
+    /// Ends a run as failed, and with it the copies that it had not ended. Success when it had ended before, well or
+    /// not, and no change of the run; of one that had failed, copies that were written since end too.
     ///
     /// # Errors
     /// [`CatalogError`].
