@@ -48,8 +48,8 @@ impl Replication<'_> {
     /// Opens a copy: counts the attempt and copies what is not rows. A second call skips what stands there and is equal.
     ///
     /// # Errors
-    /// [`StepError`], here and in the other phases; the copy then is recorded as failed, and nothing of it looks
-    /// complete: it has no manifest.
+    /// [`StepError`], here and in the other phases; nothing of the copy looks complete then: it has no manifest. Unless
+    /// the phase is tried again, the copy is recorded as failed.
     pub async fn prepare(
         &self,
         run: &Run,
@@ -84,7 +84,7 @@ impl Replication<'_> {
     /// last. A second call finds the manifest and answers the same.
     ///
     /// # Errors
-    /// As [`Replication::prepare`]; [`FailureClass::Integrity`] when a part has no word.
+    /// As [`Replication::prepare`]; [`FailureClass::Permanent`] when a part has no word.
     pub async fn finish(
         &self,
         run: &Run,
@@ -108,23 +108,30 @@ impl Replication<'_> {
         let words = self.work.words::<BTreeSet<u32>>(&words_of(copy)).await?;
         let copied: BTreeSet<u32> = words.into_values().flatten().collect();
         match backup.manifest.parts.iter().find(|part| !copied.contains(&part.number)) {
-            Some(part) => Err(unlike(
+            Some(part) => Err(StepError::found(
+                FailureClass::Permanent,
                 format!("no batch copied part {} of table {} to {}", part.number, part.table, self.to.url()),
-                self.from,
-                self.to,
+                format!(
+                    "the copy is not complete and does not count; the backup in {} stands",
+                    self.from.url()
+                ),
+                "look at the batches of ReplicateRows in the execution's history; then start the policy again",
             )),
             None => Ok(()),
         }
     }
 
-    /// Records a failed phase. Its own failure is what the run must report, also when the catalog does not answer now.
+    /// Records a failed phase, unless the machine tries it again: should that not help either, the end of the run ends
+    /// its copies too. Its own failure is what the run must report, also when the catalog does not answer now.
     async fn or_failed<T>(
         &self,
         run: &Run,
         copy: &PolicyCopy,
         outcome: Result<T, StepError>,
     ) -> Result<T, StepError> {
-        if let Err(error) = &outcome {
+        if let Err(error) = &outcome
+            && error.class() != FailureClass::Transient
+        {
             let text = keepsake_domain::chain(error);
             if let Err(second) = self.record(run, copy, CopyState::Failed, None, Some(text)).await {
                 tracing::error!(error = %second, class = %second.class(), "cannot record the failed copy");

@@ -1,11 +1,13 @@
 //! Rules 1, 2 and 9, where the work is cut into batches: what no batch left word of was not done.
 
 use crate::{ALL_IS_WELL, dumped, manifests};
-use keepsake_domain::{FailureClass, InstanceName, Verdict};
-use keepsake_steps::ports::{Repository, RunningTest, TestOutcome, Tests};
-use keepsake_steps::{Run, finish_target, prepare_target, restore_parts};
-use keepsake_testkit::MemoryTable;
+use keepsake_domain::{Batch, Classified, FailureClass, InstanceName, Verdict};
+use keepsake_steps::ports::{CopyState, Repository, RunningTest, TestOutcome, Tests};
+use keepsake_steps::{
+    Replication, Run, StepError, find_backup, finish_target, parts_of, prepare_target, restore_parts,
+};
 use keepsake_testkit::scenario::{Scenario, Setting};
+use keepsake_testkit::{Fault, Faults, MemoryTable};
 use std::sync::Arc;
 
 /// So many tables that they fall into three batches of at most 100 parts.
@@ -44,13 +46,49 @@ async fn a_copy_gets_no_manifest_until_every_batch_left_word() {
     scenario.prepare_copy(&run, &copy).await.unwrap();
     for batch in scenario.batches(&run).await.unwrap() {
         let failed = scenario.finish_copy(&run, &copy).await.unwrap_err();
-        assert_eq!((failed.state, failed.class), ("ReplicateFinish", FailureClass::Integrity), "{failed:?}");
+        assert_eq!((failed.state, failed.class), ("ReplicateFinish", FailureClass::Permanent), "{failed:?}");
         assert!(failed.text.contains("no batch copied part"), "{}", failed.text);
         assert_eq!(manifests(scenario.copy.as_ref()).await, Vec::<String>::new());
         scenario.copy_batch(&run, &copy, batch).await.unwrap();
     }
     scenario.finish_copy(&run, &copy).await.unwrap();
     assert_eq!(manifests(scenario.copy.as_ref()).await, manifests(scenario.primary.as_ref()).await);
+}
+
+/// A batch as one function makes it: nobody tries again.
+async fn copy_once(scenario: &Scenario, run: &Run, batch: &Batch) -> Result<(), StepError> {
+    let (from, to) = (scenario.faulty_primary.as_ref(), scenario.faulty_copy.as_ref());
+    let (work, copies, clock) = (scenario.work_of(run), scenario.catalog.as_ref(), scenario.clock.as_ref());
+    let backup = find_backup(from, Some(run.backup_id)).await?;
+    let parts = parts_of(&backup, Some(&batch.parts))?;
+    let replication = Replication { from, to, work: &work, copies, clock };
+    replication.batch(run, &run.copies[0], batch.number, parts).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_is_tried_again_does_not_show_as_failed_and_one_that_is_not_does() {
+    let state = |scenario: &Scenario| scenario.catalog.copies()[0].0.state;
+    let prepared = async |copy: Faults| {
+        let scenario = Scenario::new(Setting { copy, ..Setting::default() });
+        let run = dumped(&scenario, "run-1").await;
+        scenario.seal(&run).await.unwrap();
+        scenario.prepare_copy(&run, &run.copies[0]).await.unwrap();
+        let batch = scenario.batches(&run).await.unwrap().remove(0);
+        (scenario, run, batch)
+    };
+    let copied = prepared(Faults::new()).await.0.faults[2].calls()["copy_from"];
+    let (scenario, run, batch) = prepared(Faults::new().at_call("copy_from", copied, Fault::Refuse)).await;
+    let refused = copy_once(&scenario, &run, &batch).await.unwrap_err();
+    assert_eq!((refused.class(), state(&scenario)), (FailureClass::Transient, CopyState::Copying));
+    copy_once(&scenario, &run, &batch).await.unwrap();
+    scenario.finish_copy(&run, &run.copies[0]).await.unwrap();
+    assert_eq!(state(&scenario), CopyState::Verified);
+
+    let (scenario, run, batch) = prepared(Faults::new()).await;
+    let (manifest, ..) = scenario.catalog.runs()[0].sealed.clone().unwrap();
+    scenario.primary.lose(&manifest.parts[0].object.key);
+    let lost = copy_once(&scenario, &run, &batch).await.unwrap_err();
+    assert_eq!((lost.class(), state(&scenario)), (FailureClass::Integrity, CopyState::Failed));
 }
 
 #[tokio::test(start_paused = true)]
