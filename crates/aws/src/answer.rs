@@ -1,5 +1,6 @@
 //! What a service answered when it did not do what it was asked.
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::{
     config::http::HttpResponse,
     error::{ProvideErrorMetadata, SdkError},
@@ -108,12 +109,15 @@ impl Answer {
 
 /// Without credentials no call leaves the process; the SDK reports it like a lost connection.
 fn lacks_credentials(error: &(dyn Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        if cause.to_string().contains("credential") {
-            return true;
-        }
-        next = cause.source();
-    }
-    false
+    !credentials_are_late(error) && causes(error).any(|cause| cause.to_string().contains("credential"))
+}
+
+/// Whoever gives the credentials did not answer in time: there are some, and they may come at the next try.
+pub(crate) fn credentials_are_late(error: &(dyn Error + 'static)) -> bool {
+    let is_late = |cause: &CredentialsError| matches!(cause, CredentialsError::ProviderTimedOut(_));
+    causes(error).any(|cause| cause.downcast_ref().is_some_and(is_late))
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |cause: &&'a (dyn Error + 'static)| (*cause).source())
 }

@@ -1,3 +1,4 @@
+use crate::answer::{Cause, credentials_are_late};
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_sdk_s3::config::ProvideCredentials;
 use keepsake_domain::{Classified, Explanation, FailureClass};
@@ -56,6 +57,9 @@ impl Clients {
             None => Err(NotConfigured::Credentials { cause: "no provider of credentials".into() }),
             Some(provider) => match provider.provide_credentials().await {
                 Ok(_) => Ok(()),
+                Err(cause) if credentials_are_late(&cause) => {
+                    Err(NotConfigured::CredentialsLate { cause: Box::new(cause) })
+                }
                 Err(cause) => Err(NotConfigured::Credentials { cause: Box::new(cause) }),
             },
         }
@@ -120,13 +124,23 @@ pub enum NotConfigured {
     Credentials {
         /// What the SDK saw.
         #[source]
-        cause: crate::answer::Cause,
+        cause: Cause,
+    },
+    /// Whoever gives them did not answer in time.
+    #[error("AWS credentials did not come in time")]
+    CredentialsLate {
+        /// What the SDK saw.
+        #[source]
+        cause: Cause,
     },
 }
 
 impl Classified for NotConfigured {
     fn class(&self) -> FailureClass {
-        FailureClass::Permanent
+        match self {
+            Self::Region | Self::Credentials { .. } => FailureClass::Permanent,
+            Self::CredentialsLate { .. } => FailureClass::Transient,
+        }
     }
 
     fn explanation(&self) -> Explanation {
@@ -137,7 +151,53 @@ impl Classified for NotConfigured {
             Self::Credentials { .. } => {
                 "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role gives them"
             }
+            Self::CredentialsLate { .. } => {
+                "run again; if it stays so, look whether the service that gives the role's credentials can be reached"
+            }
         };
         Explanation { at_risk: "nothing: AWS was not asked for anything".to_owned(), next: next.to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answer::Answer;
+    use aws_credential_types::provider::{
+        ProvideCredentials as Provide, SharedCredentialsProvider, error::CredentialsError, future,
+    };
+
+    #[derive(Debug)]
+    struct Provider(fn() -> CredentialsError);
+
+    impl Provide for Provider {
+        fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+        where
+            Self: 'a,
+        {
+            future::ProvideCredentials::ready(Err((self.0)()))
+        }
+    }
+
+    /// Class of the check, and whether a call that needs credentials may pass at the next try.
+    async fn judged(refusal: fn() -> CredentialsError) -> (FailureClass, bool) {
+        let config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::new("eu-central-1"))
+            .retry_config(RetryConfig::disabled())
+            .credentials_provider(SharedCredentialsProvider::new(Provider(refusal)))
+            .build();
+        let clients = Clients { config, path_style: false };
+        let checked = clients.check().await.expect_err("there are no credentials").class();
+        let called = clients.kms().describe_key().key_id("any").send().await.map_err(Answer::of);
+        (checked, called.expect_err("there are no credentials").is_transient)
+    }
+
+    #[tokio::test]
+    async fn credentials_that_come_late_may_come_at_the_next_try_and_missing_ones_never_do() {
+        let late = || CredentialsError::provider_timed_out(Duration::from_secs(5));
+        assert_eq!(judged(late).await, (FailureClass::Transient, true));
+        let missing = CredentialsError::not_loaded_no_source;
+        assert_eq!(judged(missing).await, (FailureClass::Permanent, false));
     }
 }
