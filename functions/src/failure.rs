@@ -21,6 +21,12 @@ pub enum FunctionError {
     /// The event is not what the state machine must send.
     #[error("the event does not fit this function")]
     Event(#[source] serde_json::Error),
+    /// It took longer than the function may run.
+    #[error(
+        "the function was not done when its time was over, most likely because a service answered slowly: the log has \
+         what it did last. What it did stands, and the next try goes on behind it"
+    )]
+    OutOfTime,
     /// A secret held no connection URL.
     #[error(transparent)]
     Connection(#[from] InvalidConnectionUrl),
@@ -49,6 +55,7 @@ impl FunctionError {
     pub fn class(&self) -> FailureClass {
         match self {
             Self::Step(error) => error.class(),
+            Self::OutOfTime => FailureClass::Transient,
             Self::Setting(_) | Self::Event(_) | Self::Connection(_) => FailureClass::Permanent,
         }
     }
