@@ -36,7 +36,9 @@ pub use hold_snapshot::{GRACE, Holder, Lane, hold_snapshot, release_snapshot, re
 pub use list_backups::{StandingBackup, find_backup, find_layout, manifest_keys, read_backup};
 pub use open_backup::{newest_keys, open_backup, open_backup_with_recovery_key};
 pub use read_back::{Comparison, read_back};
-pub use record_failure::{CleanUp, FailedRun, OpenRepository, record_failure, release_unopened};
+pub use record_failure::{
+    CleanUp, FailedRun, OpenRepository, end_unopened, record_failure, release_unopened,
+};
 pub use record_outcome::{completion_notice, failure_notice, record_completion, send_alert};
 pub use replicate_backup::{Replication, VerifiedCopy, copy_backup};
 pub use restore_backup::{

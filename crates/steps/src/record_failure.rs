@@ -1,14 +1,16 @@
 //! RecordFailure: the end of a failed run, and what is cleaned up behind it.
 
 use crate::ports::{
-    CatalogError, Execution, Executions, FailureRecord, Holds, Leases, Policies, Repository, RepositoryError,
+    CatalogError, Execution, Executions, FailureRecord, Holds, Leases, NewExecution, Policies, Repository,
+    RepositoryError,
 };
 use crate::{Run, StepError};
 use futures::future::BoxFuture;
 use keepsake_archive::ArchiveLayout;
-use keepsake_domain::{Classified, FailureClass, chain};
+use keepsake_domain::{BackupId, Classified, FailureClass, FencingToken, chain};
 use std::sync::Arc;
 use std::time::Duration;
+use uuid::Uuid;
 
 /// Opens a repository by its URL.
 pub type OpenRepository<'a> =
@@ -134,4 +136,53 @@ pub async fn release_unopened(
         Err(CatalogError::Held { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Older than every lease that a function which begins late can still get: tokens grow, and one was given by then.
+const BEFORE_ALL_LEASES: FencingToken = FencingToken(1);
+
+/// Ends an execution that was stopped before its row was opened. Stopping it does not stop its Begin, which may come to the
+/// catalog only now: it would lease the policy for hours, and nobody would come again to give that back. So its row is
+/// opened and ended here; a Begin that finds a row of an older lease gives its own back and goes.
+///
+/// A second call is success, and another run's lease stays.
+///
+/// # Errors
+/// The first thing that could not be done, after all others were tried.
+pub async fn end_unopened(
+    clean_up: &CleanUp<'_>,
+    policy: &str,
+    execution_id: &str,
+    failure: &FailureRecord,
+) -> Result<(), StepError> {
+    let ended = open_and_fail(clean_up, policy, execution_id, failure).await;
+    // After the row: a Begin that took the lease before it does not get it again.
+    let released = release_unopened(clean_up.leases, policy, execution_id).await;
+    ended.and(released)
+}
+
+async fn open_and_fail(
+    clean_up: &CleanUp<'_>,
+    policy: &str,
+    execution_id: &str,
+    failure: &FailureRecord,
+) -> Result<(), StepError> {
+    let policy = match clean_up.policies.policy(policy).await {
+        Ok(policy) => policy,
+        // Nothing begins without a policy.
+        Err(CatalogError::NotFound { .. }) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let new = NewExecution {
+        execution_id: execution_id.to_owned(),
+        policy_id: policy.id,
+        source_id: policy.source.id,
+        backup_id: BackupId(Uuid::now_v7()),
+        fencing_token: BEFORE_ALL_LEASES,
+        requested_by: "unknown".to_owned(),
+        backup_location: policy.primary.repository,
+        started_at: failure.failed_at,
+    };
+    let opened = clean_up.executions.open(&new).await?;
+    Ok(clean_up.executions.fail(opened.id, failure).await?)
 }

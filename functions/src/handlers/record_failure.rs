@@ -7,8 +7,8 @@ use crate::{App, FunctionError};
 use keepsake_domain::Timestamp;
 use keepsake_steps::ports::{Execution, FailureRecord};
 use keepsake_steps::{
-    CleanUp, FailedRun, OpenRepository, drop_instance_patiently, drop_late_instance, failure_notice,
-    record_failure as end_failed_run, release_unopened,
+    CleanUp, FailedRun, OpenRepository, drop_instance_patiently, drop_late_instance, end_unopened,
+    failure_notice, record_failure as end_failed_run, release_unopened,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -138,7 +138,7 @@ pub async fn record_failure(
     let until = app.clock.now() + (RECORD_FAILURE_TIME - LAST_CALLS);
     let (execution_id, policy) = (input.execution_id(), input.policy());
     let failure = explain(&app, &execution_id, &input.failure()).await;
-    let ended = end_run(&app, &execution_id, &policy, &failure).await;
+    let ended = end_run(&app, &execution_id, &policy, &failure, input.was_stopped()).await;
     let execution = find(&app, &execution_id).await;
     let told = match &input {
         FailureInput::Machine { .. } => Ok(true),
@@ -151,7 +151,7 @@ pub async fn record_failure(
     told?;
     dropped?;
     let left = ended.as_ref().map(|run| run.left.clone()).unwrap_or_default();
-    Ok(RecordFailureOutput { recorded: ended.is_some(), failure: failure.into(), left })
+    Ok(RecordFailureOutput { recorded: execution.is_some(), failure: failure.into(), left })
 }
 
 /// The failure as its batch told it, if the run got as far as batches.
@@ -167,6 +167,7 @@ async fn end_run(
     execution_id: &str,
     policy: &str,
     failure: &FailureRecord,
+    was_stopped: bool,
 ) -> Result<Option<FailedRun>, FunctionError> {
     let catalog = app.catalog().await?;
     let open: &OpenRepository<'_> = &|url| Box::pin(async move { app.open_repository(&url).await });
@@ -178,8 +179,10 @@ async fn end_run(
         open,
     };
     let ended = end_failed_run(&clean_up, execution_id, failure).await?;
-    if ended.is_none() {
-        release_unopened(catalog.as_ref(), policy, execution_id).await?;
+    match &ended {
+        Some(_) => {}
+        None if was_stopped => end_unopened(&clean_up, policy, execution_id, failure).await?,
+        None => release_unopened(catalog.as_ref(), policy, execution_id).await?,
     }
     for what in ended.iter().flat_map(|run| &run.left) {
         tracing::error!(what, "not cleaned up");

@@ -111,3 +111,27 @@ async fn a_begin_that_comes_after_its_run_had_ended_is_refused_and_takes_no_leas
     assert_eq!(late.class, FailureClass::Conflict, "{}", late.text);
     assert_eq!(scenario.catalog.leases(), []);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_begin_that_comes_after_its_execution_was_stopped_blocks_nobody() {
+    for another_runs in [false, true] {
+        let scenario = Scenario::new(Setting::default());
+        if another_runs {
+            scenario.begin("run-0").await.unwrap();
+        }
+        for _ in 0..2 {
+            scenario.stop("run-1").await.unwrap();
+        }
+        if another_runs {
+            assert_eq!(scenario.catalog.leases()[0].holder, "run-0");
+            scenario.stop("run-0").await.unwrap();
+        }
+
+        let late = scenario.begin("run-1").await.unwrap_err();
+
+        assert_eq!(late.class, FailureClass::Conflict, "{}", late.text);
+        assert_eq!(scenario.catalog.leases(), []);
+        scenario.run("run-2").await.unwrap();
+        assert_eq!(scenario.check().await, ALL_IS_WELL);
+    }
+}

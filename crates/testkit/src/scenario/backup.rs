@@ -3,11 +3,11 @@
 use super::machine::{Failed, Living};
 use super::{Ports, Scenario};
 use keepsake_domain::{Batch, FailureClass, Notice};
-use keepsake_steps::ports::{Clock, FailureRecord, Repository, Secrets};
+use keepsake_steps::ports::{Clock, Executions, FailureRecord, Repository, Secrets};
 use keepsake_steps::{
     BeginCatalog, BeginRequest, CleanUp, Dumper, FailedRun, Holder, KeyDrawing, Lane, OpenRepository,
     Preparation, Run, SealedBackup, Sealing, StepError, Work, completion_notice, drop_instance_patiently,
-    dump, failure_notice, hold_snapshot, open_run, prepare_run, read_policy, record_completion,
+    dump, end_unopened, failure_notice, hold_snapshot, open_run, prepare_run, read_policy, record_completion,
     record_failure, release_snapshot, release_unopened, renew_lease, seal_backup, send_alert, upload_parts,
 };
 use std::sync::Arc;
@@ -273,18 +273,32 @@ impl Scenario {
     /// # Errors
     /// As the step.
     pub async fn end_run(&self, id: &str, failure: &FailureRecord) -> Result<Option<FailedRun>, StepError> {
-        let open: &OpenRepository<'_> = &|url| {
-            let is_copy = url == self.copy.url();
-            let place = if is_copy { &self.faulty_copy } else { &self.faulty_primary };
-            Box::pin(async move { Ok(Arc::clone(place)) })
-        };
-        let clean_up = CleanUp {
-            executions: &self.ports.executions,
-            holds: self.ports.holds.as_ref(),
-            leases: &self.ports.leases,
-            policies: &self.ports.policies,
-            open,
-        };
-        record_failure(&clean_up, id, failure).await
+        let open: &OpenRepository<'_> = &|url| Box::pin(async move { Ok(self.place(&url)) });
+        record_failure(&self.clean_up(open), id, failure).await
+    }
+
+    /// The rule on an execution that was stopped from outside.
+    ///
+    /// # Errors
+    /// As the step.
+    pub async fn stop(self: &Arc<Self>, id: &str) -> Result<(), StepError> {
+        let failed = Failed::new("Begin", FailureClass::Permanent, "the execution ended as ABORTED");
+        let failure = self.record(&failed);
+        let open: &OpenRepository<'_> = &|url| Box::pin(async move { Ok(self.place(&url)) });
+        if self.end_run(id, &failure).await?.is_none() {
+            end_unopened(&self.clean_up(open), "nightly", id, &failure).await?;
+        }
+        let execution = self.ports.executions.find(id).await?;
+        let notice = failure_notice("nightly", id, execution.as_ref(), &failure);
+        send_alert(&self.ports.alert_log, &self.ports.notices, TOPIC, &notice).await.map(|_| ())
+    }
+
+    fn place(&self, url: &str) -> Arc<dyn Repository> {
+        Arc::clone(if url == self.copy.url() { &self.faulty_copy } else { &self.faulty_primary })
+    }
+
+    fn clean_up<'a>(&'a self, open: &'a OpenRepository<'a>) -> CleanUp<'a> {
+        let Ports { executions, leases, policies, holds, .. } = &self.ports;
+        CleanUp { executions, holds: holds.as_ref(), leases, policies, open }
     }
 }
