@@ -274,6 +274,10 @@ mod tests {
             entry("SCHEMA", "public", "app"),
             attached(entry("SCHEMA", "public", "app")),
             attached(entry("EXTENSION", "hstore", "")),
+            // A label, for one: no rule leaves labels out as such.
+            attached(within("public", entry("TABLE", "guests", "app"))),
+            attached(within("public", entry("COLUMN", "guests.name", "app"))),
+            attached(entry("EVENT TRIGGER", "watch", "app")),
             entry("DEFAULT ACL", "DEFAULT PRIVILEGES FOR TABLES", "app"),
             within("auth", entry("TABLE", "users", "app")),
             entry("PUBLICATION", "supabase_realtime", "app"),
