@@ -102,7 +102,12 @@ impl Generator {
         self.add(format_args!(
             "INSERT INTO {table} ({names}) SELECT {values} FROM generate_series(1, {rows}) i"
         ));
+        let keyed = self.keyed.len();
         self.hangers(schema, &table, &columns);
+        if !kind.is_empty() {
+            // No permanent table may point at one that is unlogged.
+            self.keyed.truncate(keyed);
+        }
     }
 
     fn column(&mut self, (name, (kind, _)): &(String, (&str, &str))) -> String {
