@@ -19,8 +19,26 @@ const IMPORT_TRIES: u32 = 3;
 /// How often a part is read in one call: who changes a table's definition more often than that changes it all day.
 pub(crate) const GIVE_WAY_TRIES: u32 = 3;
 
+/// Streams of one connection: while one is read, the one before is made durable and gets its receipt. A second one that
+/// waits would cost memory and read nothing sooner.
+const STREAMS: usize = 2;
+
 /// Told of each part that stands.
 pub type PartSeen = dyn Fn(&Part) + Send + Sync;
+
+/// One connection's reader, once it is open. Who holds the lock reads.
+type Connection = Arc<tokio::sync::Mutex<Option<Box<dyn RowReader>>>>;
+type Turn = tokio::sync::OwnedMutexGuard<Option<Box<dyn RowReader>>>;
+
+/// What all streams of one call share.
+struct Uploading<'a> {
+    dumper: &'a Dumper,
+    run: &'a Run,
+    pace: Option<Pace>,
+    /// The next part last.
+    queue: Mutex<Vec<PartPlan>>,
+    seen: &'a PartSeen,
+}
 
 /// Uploads the parts of a batch and leaves a receipt for each. Parts that have a receipt are not read again.
 ///
@@ -34,11 +52,13 @@ pub async fn upload_parts(
     parts: &[PartPlan],
     seen: &PartSeen,
 ) -> Result<Vec<Part>, StepError> {
-    let queue = Arc::new(Mutex::new(parts.iter().rev().cloned().collect::<Vec<_>>()));
-    let workers = (run.jobs.max(1) as usize).min(parts.len().max(1));
-    let pace = Pace::of(run, dumper.clock.now());
-    let mut running: FuturesUnordered<_> =
-        (0..workers).map(|_| upload_queue(dumper, run, pace.as_ref(), Arc::clone(&queue), seen)).collect();
+    let queue = Mutex::new(parts.iter().rev().cloned().collect());
+    let uploading = Uploading { dumper, run, pace: Pace::of(run, dumper.clock.now()), queue, seen };
+    let connections = (run.jobs.max(1) as usize).min(parts.len().max(1));
+    let mut running = FuturesUnordered::new();
+    for connection in (0..connections).map(|_| Connection::default()) {
+        running.extend((0..STREAMS).map(|_| upload_queue(&uploading, Arc::clone(&connection))));
+    }
     let mut done = Vec::with_capacity(parts.len());
     while let Some(outcome) = running.next().await {
         done.extend(outcome?);
@@ -47,49 +67,37 @@ pub async fn upload_parts(
     Ok(done)
 }
 
-async fn upload_queue(
-    dumper: &Dumper,
-    run: &Run,
-    pace: Option<&Pace>,
-    queue: Arc<Mutex<Vec<PartPlan>>>,
-    seen: &PartSeen,
-) -> Result<Vec<Part>, StepError> {
+async fn upload_queue(uploading: &Uploading<'_>, connection: Connection) -> Result<Vec<Part>, StepError> {
     let mut done = Vec::new();
-    let mut reader: Option<Box<dyn RowReader>> = None;
-    while let Some(plan) = next(&queue) {
-        let part = match receipt(dumper, &plan).await? {
+    loop {
+        // The connection first: a part that waits for this one could be read by another.
+        let turn = Arc::clone(&connection).lock_owned().await;
+        let Some(plan) = next(&uploading.queue) else { return Ok(done) };
+        let part = match receipt(uploading.dumper, &plan).await? {
             Some(part) => part,
-            None => upload_patiently(dumper, run, pace, &plan, &mut reader).await?,
+            None => upload_patiently(uploading, &plan, &connection, turn).await?,
         };
-        seen(&part);
+        (uploading.seen)(&part);
         done.push(part);
     }
-    Ok(done)
 }
 
 /// Reads a part again that gave way to somebody who waited for its table; by then that one is through or first in line.
 async fn upload_patiently(
-    dumper: &Dumper,
-    run: &Run,
-    pace: Option<&Pace>,
+    uploading: &Uploading<'_>,
     plan: &PartPlan,
-    reader: &mut Option<Box<dyn RowReader>>,
+    connection: &Connection,
+    mut turn: Turn,
 ) -> Result<Part, StepError> {
     let mut tries = 0;
     loop {
-        let mut open = match reader.take() {
-            Some(open) => open,
-            None => open_reader(dumper, run).await?,
-        };
         tries += 1;
-        match upload_part(dumper, run, pace, plan, open.as_mut()).await {
+        match upload_part(uploading, plan, turn).await {
             Err(StepError::Source(SourceError::GaveWay { .. })) if tries < GIVE_WAY_TRIES => {
                 tracing::warn!(part = plan.number, table = %plan.table, tries, "gave way; reading the part again");
+                turn = Arc::clone(connection).lock_owned().await;
             }
-            outcome => {
-                *reader = Some(open);
-                return outcome;
-            }
+            outcome => return outcome,
         }
     }
 }
@@ -118,20 +126,16 @@ async fn open_reader(dumper: &Dumper, run: &Run) -> Result<Box<dyn RowReader>, S
     }
 }
 
-async fn upload_part(
-    dumper: &Dumper,
-    run: &Run,
-    pace: Option<&Pace>,
-    plan: &PartPlan,
-    reader: &mut dyn RowReader,
-) -> Result<Part, StepError> {
+/// The turn ends with the last row: what is left to do with the part does not need the connection.
+async fn upload_part(uploading: &Uploading<'_>, plan: &PartPlan, mut turn: Turn) -> Result<Part, StepError> {
+    let Uploading { dumper, run, .. } = uploading;
     let key = run.layout()?.part(plan.number, Attempt(Uuid::now_v7()));
     let sealing = Sealing { recipient: &run.recipient, level: run.compression, content: Content::Rows };
-    let pace = pace.map(|pace| (pace, dumper.clock.as_ref()));
-    let produce = |to| async move {
-        let read = |to: ChunkSender| async move { reader.copy_out(plan, &to).await };
-        Ok(paced(pace, read, to).await?)
+    let reader = match turn.take() {
+        Some(reader) => reader,
+        None => open_reader(dumper, run).await?,
     };
+    let produce = |to| read_part(uploading, plan, (turn, reader), to);
     let (object, content) = upload_sealed(dumper.repository.as_ref(), &key, sealing, produce).await?;
     let part = Part {
         number: plan.number,
@@ -147,4 +151,18 @@ async fn upload_part(
     tracing::info!(part = part.number, table = %part.table, rows = content.rows, "part uploaded");
     // Of two workers that uploaded one part, the first receipt counts.
     Ok(dumper.work.receipt(plan.number).await?.unwrap_or(part))
+}
+
+/// A reader that failed is not used again.
+async fn read_part(
+    uploading: &Uploading<'_>,
+    plan: &PartPlan,
+    (mut turn, mut reader): (Turn, Box<dyn RowReader>),
+    to: ChunkSender,
+) -> Result<(), StepError> {
+    let pace = uploading.pace.as_ref().map(|pace| (pace, uploading.dumper.clock.as_ref()));
+    let lent = &mut reader;
+    paced(pace, |to: ChunkSender| async move { lent.copy_out(plan, &to).await }, to).await?;
+    *turn = Some(reader);
+    Ok(())
 }

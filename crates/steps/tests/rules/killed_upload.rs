@@ -17,9 +17,9 @@ const UPLOADS_OF_A_DUMP: usize = 3;
 #[tokio::test(start_paused = true)]
 async fn an_upload_that_is_killed_anywhere_goes_on_behind_its_receipts() {
     for parts_before_the_kill in 0..5 {
-        // Both connections hang in the next part, so that the kill always finds them there.
+        // All streams of both connections hang in the next parts, so that the kill always finds them there.
         let gate = Gate::default();
-        let hung = [0, 1].map(|next| UPLOADS_OF_A_DUMP + parts_before_the_kill + next);
+        let hung = [0, 1, 2, 3].map(|next| UPLOADS_OF_A_DUMP + parts_before_the_kill + next);
         let hang = |faults: Faults, call| faults.at_call("upload", call, Fault::HoldAnswer(gate.clone()));
         let primary = hung.into_iter().fold(Faults::new(), hang);
         let scenario = Scenario::new(Setting { primary, ..Setting::default() });

@@ -10,6 +10,7 @@ mod held_snapshot;
 mod killed_upload;
 mod manifest_last;
 mod negative_controls;
+mod next_part;
 mod repository_alone;
 mod source_limits;
 mod telling;
