@@ -71,10 +71,13 @@ async fn a_policy_is_read_as_it_was_declared() {
     assert_eq!(policy.copies.iter().map(|copy| copy.region.as_str()).collect::<Vec<_>>(), ["eu-west-1"]);
     assert_eq!(
         (policy.kms_key_id.as_str(), policy.compression, policy.relay_seconds),
-        ("alias/suite", 3, 780)
+        ("alias/suite", keepsake_archive::ZSTD_LEVEL, 780)
     );
     assert_eq!((policy.part_size_bytes, policy.max_parallel_jobs), (268_435_456, 2));
     assert!(policy.is_active && policy.test_restore && !policy.notify_success);
+    let default =
+        "select column_default from information_schema.columns where column_name = 'compression_level'";
+    assert_eq!(fresh.text_of(default).await, keepsake_archive::ZSTD_LEVEL.to_string());
 }
 
 #[tokio::test]

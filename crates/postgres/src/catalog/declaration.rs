@@ -96,7 +96,7 @@ pub struct PolicyDeclaration {
     #[serde(default = "seven")]
     pub retention_yearly: u32,
     /// zstd level, 1 to 22.
-    #[serde(default = "three")]
+    #[serde(default = "zstd_level")]
     pub compression_level: u32,
     /// How long one snapshot holder holds, 1 to 870.
     #[serde(default = "relay")]
@@ -194,8 +194,8 @@ fn utc() -> String {
 fn two() -> u32 {
     2
 }
-fn three() -> u32 {
-    3
+fn zstd_level() -> u32 {
+    keepsake_archive::ZSTD_LEVEL.unsigned_abs()
 }
 fn four() -> u32 {
     4
