@@ -2,16 +2,19 @@
 
 use crate::address::{Address, TlsMode};
 use crate::error::{ConnectError, Said};
-use crate::framed::{Framed, PlainStream};
+use crate::framed::Framed;
 use crate::tls::client_config;
 use keepsake_domain::ConnectionUrl;
+use std::path::Path;
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{Host, SslMode, SslNegotiation};
 use tokio_postgres::tls::TlsStream;
-use tokio_postgres::{Client, Config, Connection, Socket};
+use tokio_postgres::{Client, Connection, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// For look-up, TCP, TLS and login together: three times what one slow TCP connection is given.
@@ -64,29 +67,43 @@ async fn log_in(address: &Address) -> Result<Connected, ConnectError> {
     for (host, port) in address.host_names() {
         look_up(&address.place, &host, port).await?;
     }
-    let tls = Framed(MakeRustlsConnect::new(client_config(address)?));
     let failed = |error: tokio_postgres::Error| ConnectError::of_connect(&address.place, &error);
-    if let Some(config) = without_tls(address) {
-        let (client, connection) = config.connect(Framed(PlainStream)).await.map_err(failed)?;
-        return Ok(keep(client, connection, address));
+    let tls = MakeRustlsConnect::new(client_config(address)?);
+    let mut framed = address.config.clone();
+    framed.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct);
+    match address.config.get_hosts() {
+        [Host::Unix(folder)] => {
+            let socket = open_socket(address, folder).await?;
+            // As libpq: no TLS on a socket of Unix, whatever the mode.
+            let plain = Framed { mode: TlsMode::Disable, tls: NoTls };
+            let (client, connection) = framed.connect_raw(socket, plain).await.map_err(failed)?;
+            Ok(keep(client, connection, address))
+        }
+        hosts if hosts.iter().all(|host| matches!(host, Host::Tcp(_))) => {
+            let tls = Framed { mode: address.tls, tls };
+            let (client, connection) = framed.connect(tls).await.map_err(failed)?;
+            Ok(keep(client, connection, address))
+        }
+        // A socket of Unix as one of several hosts has no place for another stream; there a row is held whole.
+        _ => {
+            let (client, connection) = address.config.connect(tls).await.map_err(failed)?;
+            Ok(keep(client, connection, address))
+        }
     }
-    let (client, connection) = address.config.connect(tls).await.map_err(failed)?;
-    Ok(keep(client, connection, address))
 }
 
-/// The driver lets another stream stand between it and its socket only in TLS's place; so where TLS is off, a plain
-/// stream takes that place, without a word to the server. Not for sockets of Unix, which have no name that TLS wants.
-fn without_tls(address: &Address) -> Option<Config> {
-    let by_name = address.config.get_hosts().iter().all(|host| matches!(host, Host::Tcp(_)));
-    (address.tls == TlsMode::Disable && by_name).then(|| {
-        let mut config = address.config.clone();
-        config.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct);
-        config
+async fn open_socket(address: &Address, folder: &Path) -> Result<UnixStream, ConnectError> {
+    let port = address.config.get_ports().first().copied().unwrap_or(5432);
+    let path = folder.join(format!(".s.PGSQL.{port}"));
+    UnixStream::connect(&path).await.map_err(|error| ConnectError::Unreachable {
+        place: address.place.clone(),
+        cause: Box::new(Said(format!("socket {}: {error}", path.display()))),
     })
 }
 
-fn keep<T>(client: Client, connection: Connection<Socket, T>, address: &Address) -> Connected
+fn keep<S, T>(client: Client, connection: Connection<S, T>, address: &Address) -> Connected
 where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     T: TlsStream + Unpin + Send + 'static,
 {
     let place = address.place.clone();

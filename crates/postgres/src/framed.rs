@@ -1,95 +1,127 @@
-//! Connectors of the driver whose streams go through [`CopyFrames`].
+//! A connector of the driver that agrees on TLS as libpq does, and whose streams go through [`CopyFrames`] with TLS and
+//! without.
+//!
+//! The driver lets another stream stand between it and its socket only in TLS's place. So it is told to begin with TLS
+//! at once, and the request for TLS, which it would send, is sent here.
 
+use crate::address::TlsMode;
 use crate::copy_frames::CopyFrames;
-use std::future::{Future, Ready, ready};
+use std::error::Error;
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 
-/// A connector whose streams are reframed.
-pub(crate) struct Framed<T>(pub T);
+/// Length and code. Source: <https://www.postgresql.org/docs/current/protocol-message-formats.html>, read 2026-11-21.
+const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
+const GRANTED: u8 = b'S';
+
+/// `tls` makes the handshake where `mode` and the server want one.
+#[derive(Clone)]
+pub(crate) struct Framed<T> {
+    pub mode: TlsMode,
+    pub tls: T,
+}
 
 impl<S, T: MakeTlsConnect<S>> MakeTlsConnect<S> for Framed<T>
 where
-    <T::TlsConnect as TlsConnect<S>>::Future: Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T::TlsConnect: Send + 'static,
+    <T::TlsConnect as TlsConnect<S>>::Future: Send,
 {
-    type Stream = CopyFrames<T::Stream>;
+    type Stream = CopyFrames<MaybeTls<S, T::Stream>>;
     type TlsConnect = Framed<T::TlsConnect>;
     type Error = T::Error;
 
     fn make_tls_connect(&mut self, domain: &str) -> Result<Self::TlsConnect, Self::Error> {
-        self.0.make_tls_connect(domain).map(Framed)
+        Ok(Framed { mode: self.mode, tls: self.tls.make_tls_connect(domain)? })
     }
 }
 
-impl<S, T: TlsConnect<S>> TlsConnect<S> for Framed<T>
+impl<S, T: TlsConnect<S> + Send + 'static> TlsConnect<S> for Framed<T>
 where
-    T::Future: Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T::Future: Send,
 {
-    type Stream = CopyFrames<T::Stream>;
-    type Error = T::Error;
+    type Stream = CopyFrames<MaybeTls<S, T::Stream>>;
+    type Error = Box<dyn Error + Send + Sync>;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Stream, Self::Error>> + Send>>;
 
-    fn connect(self, stream: S) -> Self::Future {
-        let connecting = self.0.connect(stream);
-        Box::pin(async move { connecting.await.map(CopyFrames::new) })
+    fn connect(self, mut stream: S) -> Self::Future {
+        Box::pin(async move {
+            let stream = if is_granted(self.mode, &mut stream).await? {
+                MaybeTls::Tls(self.tls.connect(stream).await.map_err(Into::into)?)
+            } else {
+                MaybeTls::Plain(stream)
+            };
+            Ok(CopyFrames::new(stream))
+        })
     }
 }
 
-/// The stream as it is, in the place of TLS; as a connector it makes no handshake.
-pub(crate) struct PlainStream;
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<S> for PlainStream {
-    type Stream = Plain<S>;
-    type TlsConnect = Self;
-    type Error = io::Error;
-
-    fn make_tls_connect(&mut self, _domain: &str) -> Result<Self, io::Error> {
-        Ok(Self)
+/// Asks the server for TLS, unless nobody wants it; an error where it must be and is not.
+async fn is_granted<S>(mode: TlsMode, stream: &mut S) -> Result<bool, Box<dyn Error + Send + Sync>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    if mode == TlsMode::Disable {
+        return Ok(false);
     }
+    stream.write_all(&SSL_REQUEST).await?;
+    stream.flush().await?;
+    let granted = stream.read_u8().await? == GRANTED;
+    if granted || mode == TlsMode::Prefer { Ok(granted) } else { Err("server does not support TLS".into()) }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> TlsConnect<S> for PlainStream {
-    type Stream = Plain<S>;
-    type Error = io::Error;
-    type Future = Ready<io::Result<Plain<S>>>;
-
-    fn connect(self, stream: S) -> Self::Future {
-        ready(Ok(Plain(stream)))
-    }
+/// Bytes as the socket gives them, or through TLS. Without TLS there is no channel that a login could be bound to.
+pub(crate) enum MaybeTls<S, T> {
+    Plain(S),
+    Tls(T),
 }
 
-/// Bytes as the socket gives them; there is no channel that a login could be bound to.
-pub(crate) struct Plain<S>(S);
-
-impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Plain<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin, T: TlsStream + Unpin> TlsStream for MaybeTls<S, T> {
     fn channel_binding(&self) -> ChannelBinding {
-        ChannelBinding::none()
+        match self {
+            Self::Plain(_) => ChannelBinding::none(),
+            Self::Tls(stream) => stream.channel_binding(),
+        }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Plain<S> {
+impl<S: AsyncRead + Unpin, T: AsyncRead + Unpin> AsyncRead for MaybeTls<S, T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, into)
+        match &mut *self {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, into),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, into),
+        }
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Plain<S> {
+impl<S: AsyncWrite + Unpin, T: AsyncWrite + Unpin> AsyncWrite for MaybeTls<S, T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+        match &mut *self {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        match &mut *self {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        match &mut *self {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
     }
 }

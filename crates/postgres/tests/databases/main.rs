@@ -4,6 +4,7 @@
 mod coverage;
 mod lent;
 mod loading;
+mod long_rows;
 mod refused;
 mod relay;
 mod round_trip;
