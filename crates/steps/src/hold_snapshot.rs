@@ -17,6 +17,11 @@ pub const GRACE: Duration = Duration::from_secs(60);
 /// grace (60 s) a second holder still ends within a function's 900 s.
 const FIRST_HOLDER_WAIT: Duration = Duration::from_secs(55);
 
+/// Between two looks for the holder; doubled up to the longest. A holder in the same process is there within
+/// milliseconds, one in a function after a cold start, and the catalog is not to be asked a hundred times a second.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
 /// How long a cancelled reader has to notice, before its session is ended: a server that is just sending to a slow
 /// reader takes note of a cancel only with its next row.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
@@ -145,9 +150,8 @@ pub(crate) async fn wait_for_holder(
     clock: &dyn Clock,
     execution: ExecutionRowId,
 ) -> Result<String, StepError> {
-    let pause = Duration::from_millis(500);
-    let tries = FIRST_HOLDER_WAIT.as_millis() / pause.as_millis();
-    for _ in 0..tries {
+    let (mut waited, mut pause) = (Duration::ZERO, SHORTEST_PAUSE);
+    while waited < FIRST_HOLDER_WAIT {
         if let Some(hold) = holds.current(execution).await? {
             return Ok(hold.snapshot_name);
         }
@@ -155,6 +159,8 @@ pub(crate) async fn wait_for_holder(
             break;
         }
         clock.sleep(pause).await;
+        waited += pause;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
     Err(StepError::found(
         FailureClass::Transient,

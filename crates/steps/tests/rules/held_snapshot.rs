@@ -3,7 +3,7 @@
 use crate::{ALL_IS_WELL, manifests, with_policy};
 use async_trait::async_trait;
 use keepsake_domain::{Classified, ExecutionRowId, FailureClass, Timestamp};
-use keepsake_steps::ports::{CatalogError, Holds, LiveHold, Source};
+use keepsake_steps::ports::{CatalogError, Clock, Holds, LiveHold, Source};
 use keepsake_steps::{GRACE, Holder, LEASE_TTL, Lane, Run, hold_snapshot, release_snapshot, upload_parts};
 use keepsake_testkit::scenario::{Failed, MARKER, Scenario, Setting};
 use keepsake_testkit::{Break, MemoryCatalog, SourceFault};
@@ -30,6 +30,23 @@ async fn after_a_failed_dump_the_source_is_free_within_seconds() {
     scenario.dump_on_held_snapshot(&run).await.unwrap_err();
     pass(3).await;
     assert_eq!((scenario.source.holders(), scenario.source.snapshots_taken()), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dump_finds_a_holder_that_begins_at_the_same_time_within_milliseconds() {
+    let scenario = Scenario::new(Setting::default());
+    let run = scenario.begin("run-1").await.unwrap();
+    let began = scenario.clock.now();
+    let holder = (Arc::clone(&scenario), run.clone());
+    let holder = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        holder.0.hold(&holder.1, Lane::First).await
+    });
+    scenario.dump(&run).await.unwrap();
+    let waited = scenario.clock.now().duration_since(began).as_millis();
+    assert!((30..=150).contains(&waited), "{waited} ms");
+    release_snapshot(scenario.catalog.as_ref(), run.execution_row).await.unwrap();
+    holder.await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]
