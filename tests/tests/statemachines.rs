@@ -219,3 +219,29 @@ fn the_schedules_default_has_six_fields_and_a_five_field_cron_is_refused() {
             .contains("cron\\([^\\s()]+( [^\\s()]+){5}\\)")
     );
 }
+
+#[test]
+fn only_two_functions_may_delete_an_instance_and_only_one_of_our_name_and_tags() {
+    let deleters = template::statements_with("rds:DeleteDBInstance");
+    let functions: Vec<&str> = deleters.iter().map(|(function, _)| function.as_str()).collect();
+    assert_eq!(functions, ["DropInstanceFunction", "RecordFailureFunction"]);
+    let ours = "- !Sub 'arn:${AWS::Partition}:rds:${AWS::Region}:${AWS::AccountId}:db:keepsake-test-*'";
+    for (function, statement) in &deleters {
+        let resources = statement.iter().skip_while(|line| *line != "Resource:").skip(1);
+        let resources: Vec<&String> = resources.take_while(|line| line.starts_with("- ")).collect();
+        assert_eq!(resources, [ours], "{function}");
+        for condition in
+            ["aws:ResourceTag/keepsake:purpose: test-restore", "aws:ResourceTag/keepsake:backup-id: 'false'"]
+        {
+            assert!(statement.iter().any(|line| line == condition), "{function}: {condition}");
+        }
+    }
+}
+
+#[test]
+fn no_function_may_delete_from_a_bucket() {
+    assert!(!template::statements_with("s3:PutObject").is_empty());
+    for action in ["s3:DeleteObject", "s3:DeleteObjectVersion", "s3:Delete*", "s3:*"] {
+        assert!(template::statements_with(action).is_empty(), "{action}");
+    }
+}

@@ -53,6 +53,11 @@ pub struct Batch {
     pub parts: Vec<PartPlan>,
 }
 
+/// A batch is closed before its parts are longer than this as JSON: an item of a Distributed Map must stay under 256 KiB
+/// with the run beside it, which a hundred tables with hundreds of columns do not. One part alone always fits: 1,600
+/// names of 63 bytes are 106 KB.
+const BATCH_JSON_BYTES: usize = 150 << 10;
+
 /// How finely to cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CutLimits {
@@ -60,7 +65,7 @@ pub struct CutLimits {
     pub part_bytes: u64,
     /// A batch is closed when it holds this many bytes.
     pub batch_bytes: u64,
-    /// A batch holds at most this many parts: an item of a Distributed Map must stay under 256 KiB of JSON.
+    /// A batch holds at most this many parts, and fewer of wide tables: see [`BATCH_JSON_BYTES`].
     pub batch_parts: usize,
 }
 
@@ -113,14 +118,18 @@ pub fn batches(mut parts: Vec<PartPlan>, limits: CutLimits) -> Vec<Batch> {
     parts.sort_by(|a, b| b.size_bytes.cmp(&a.size_bytes).then(a.number.cmp(&b.number)));
     let mut batches: Vec<Batch> = Vec::new();
     let mut open: Vec<PartPlan> = Vec::new();
-    let mut open_bytes = 0;
+    let (mut open_bytes, mut open_json) = (0, 0);
     for part in parts {
-        let full = open.len() >= limits.batch_parts || open_bytes + part.size_bytes > limits.batch_bytes;
+        let json = json_bytes(&part);
+        let full = open.len() >= limits.batch_parts
+            || open_bytes + part.size_bytes > limits.batch_bytes
+            || open_json + json > BATCH_JSON_BYTES;
         if full && !open.is_empty() {
             batches.push(Batch { number: 0, parts: std::mem::take(&mut open) });
-            open_bytes = 0;
+            (open_bytes, open_json) = (0, 0);
         }
         open_bytes += part.size_bytes;
+        open_json += json;
         open.push(part);
     }
     if !open.is_empty() {
@@ -130,6 +139,11 @@ pub fn batches(mut parts: Vec<PartPlan>, limits: CutLimits) -> Vec<Batch> {
         batch.number = u32::try_from(index + 1).unwrap_or(u32::MAX);
     }
     batches
+}
+
+/// With the comma behind it. What cannot be written is as long as it can be.
+fn json_bytes(part: &PartPlan) -> usize {
+    serde_json::to_string(part).map_or(usize::MAX / 2, |json| json.len() + 1)
 }
 
 #[cfg(test)]
@@ -156,6 +170,20 @@ mod tests {
         let parts = cut(&[table("empty", 0, 0), table("small", 1, 999)], LIMITS);
         assert!(parts.iter().all(|part| part.range.is_none()));
         assert_eq!(parts.iter().map(|part| part.number).collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[test]
+    fn a_batch_of_wide_tables_stays_an_item_of_a_distributed_map() {
+        let mut wide = table("wide", 1, 8192);
+        wide.columns = (0..1600).map(|n| format!("column {n:04}, of {}", "name".repeat(10))).collect();
+        let narrow = (0..300).map(|n| table(&format!("t{n}"), 1, 8192));
+        let tables: Vec<TableShape> = std::iter::repeat_n(wide, 40).chain(narrow).collect();
+        let batches = batches(cut(&tables, CutLimits::default()), CutLimits::default());
+        assert_eq!(batches.iter().map(|batch| batch.parts.len()).sum::<usize>(), 340);
+        for batch in &batches {
+            // The run beside it needs some kilobytes more.
+            assert!(serde_json::to_string(batch).unwrap().len() < 200 << 10, "batch {}", batch.number);
+        }
     }
 
     proptest! {

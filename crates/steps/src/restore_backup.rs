@@ -142,7 +142,7 @@ pub fn parts_of(backup: &StandingBackup, plans: Option<&[PartPlan]>) -> Result<V
                     FailureClass::Integrity,
                     format!("the manifest holds no part {}", plan.number),
                     "the batch belongs to another backup",
-                    "start the test restore again with this backup's batches",
+                    "start the policy again, or prove this backup by keepsake restore",
                 )
             })
         })

@@ -66,6 +66,10 @@ fn spec(run: &Run, name: InstanceName, raw_bytes: u64) -> InstanceSpec {
     }
 }
 
+/// A test restore belongs to its run, whose lease is given back at the end.
+const PROVE_AGAIN: &str =
+    "the instance is dropped; start the policy again, or prove this backup by keepsake restore";
+
 fn unusable(instance: &Instance) -> StepError {
     let state = match &instance.status {
         InstanceStatus::Broken(state) => state.as_str(),
@@ -75,29 +79,32 @@ fn unusable(instance: &Instance) -> StepError {
         FailureClass::Permanent,
         format!("throwaway instance {} is {state} and will not become available", instance.name),
         "the backup stands, but it is not proven by a restore",
-        "the instance is dropped; start the test restore again",
+        PROVE_AGAIN,
     )
 }
 
 /// The instance's address, once it is available.
 ///
 /// # Errors
-/// When it is not there or not available.
+/// Transient when it is in one of RDS's passing states, or not shown for a moment: maintenance, a backup, a change of
+/// its password; Permanent when it is broken or being deleted.
 pub async fn available_instance(
     instances: &dyn Instances,
     backup_id: BackupId,
 ) -> Result<(String, u16, String), StepError> {
     let name = InstanceName::for_backup(backup_id);
     let instance = instances.describe(&name).await?;
-    match instance.map(|instance| instance.status) {
-        Some(InstanceStatus::Available { host, port, secret }) => Ok((host, port, secret)),
-        _ => Err(StepError::found(
-            FailureClass::Permanent,
-            format!("throwaway instance {name} is not available"),
-            "the backup stands, but it is not proven by a restore",
-            "start the test restore again",
-        )),
-    }
+    let class = match instance.map(|instance| instance.status) {
+        Some(InstanceStatus::Available { host, port, secret }) => return Ok((host, port, secret)),
+        Some(InstanceStatus::Preparing) | None => FailureClass::Transient,
+        Some(InstanceStatus::Broken(_) | InstanceStatus::Deleting) => FailureClass::Permanent,
+    };
+    Err(StepError::found(
+        class,
+        format!("throwaway instance {name} is not available"),
+        "the backup stands, but it is not proven by a restore",
+        PROVE_AGAIN,
+    ))
 }
 
 /// Asks for the deletion of a backup's instance, and says how far it is. A second call is success.

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 mod cloud;
+mod events;
 mod failures;
 mod interrupted;
 mod kill_sweep;

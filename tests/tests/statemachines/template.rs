@@ -82,6 +82,23 @@ pub fn rule_targets() -> BTreeSet<String> {
     arns.filter(|name| name.ends_with("Function")).map(str::to_owned).collect()
 }
 
+/// Trimmed lines of each IAM statement that allows an action by its name, by the logical id of its resource, in the template's order
+/// of names.
+pub fn statements_with(action: &str) -> Vec<(String, Vec<String>)> {
+    let mut found = Vec::new();
+    for (name, lines) in blocks("Resources") {
+        let lines: Vec<String> = lines.iter().map(|line| line.trim().to_owned()).collect();
+        for statement in lines.split(|line| line.starts_with("- Sid: ")).skip(1) {
+            let named = [format!("- {action}"), format!("Action: {action}")];
+            let allows = statement.iter().any(|line| line == "Effect: Allow");
+            if allows && statement.iter().any(|line| named.contains(line)) {
+                found.push((name.clone(), statement.to_vec()));
+            }
+        }
+    }
+    found
+}
+
 /// One property of a parameter.
 pub fn parameter(name: &str, property: &str) -> String {
     value(&blocks("Parameters")[name], property).unwrap().to_owned()

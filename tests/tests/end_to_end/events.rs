@@ -1,0 +1,46 @@
+//! The example events of `functions/events`, which are for `sam local invoke`, through the runtime API of the deployed
+//! functions: real binaries, real catalog. Nothing stands of the run that they tell of.
+
+use crate::cloud::Cloud;
+use serde_json::Value;
+use std::path::Path;
+
+/// Every example event, and the class of its error if it is one: the policy stands, the run's secret, bucket, lease and
+/// verdict do not. Those of record-failure are not here: it waits for minutes for the instance of a run that it does not
+/// find; every failing run of these tests ends in that function.
+const EVENTS: [(&str, Option<&str>); 13] = [
+    ("begin", None),
+    ("hold-snapshot", Some("Keepsake.Permanent")),
+    ("dump", Some("Keepsake.Permanent")),
+    ("encrypt-upload", Some("Keepsake.Permanent")),
+    ("release-snapshot", None),
+    ("seal", Some("Keepsake.Permanent")),
+    ("replicate", Some("Keepsake.Conflict")),
+    ("provision-instance", Some("Keepsake.Conflict")),
+    ("restore", Some("Keepsake.Conflict")),
+    ("verify-restore", Some("Keepsake.Conflict")),
+    ("drop-instance", None),
+    ("record", Some("Keepsake.Integrity")),
+    ("alert", None),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_example_event_is_taken_by_its_deployed_function_which_answers_as_ours_do() {
+    let cloud = Cloud::take();
+    let folder = tempfile::tempdir().unwrap();
+    for (event, class) in EVENTS {
+        let answer = invoke(&cloud, event, folder.path());
+        assert_eq!(answer["errorType"].as_str(), class, "{event}: {answer}");
+    }
+    assert_eq!(cloud.instances(), [""; 0], "an instance for a run that never was");
+}
+
+fn invoke(cloud: &Cloud, event: &str, folder: &Path) -> Value {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../functions/events/{event}.json"));
+    let (name, payload) = (format!("keepsake-{event}"), format!("fileb://{}", file.display()));
+    let out = folder.join(event);
+    let invoke =
+        ["lambda", "invoke", "--cli-read-timeout", "240", "--function-name", &name, "--payload", &payload];
+    cloud.aws(&[invoke.as_slice(), &[out.to_str().unwrap()]].concat()).unwrap();
+    serde_json::from_slice(&std::fs::read(out).unwrap()).unwrap()
+}
