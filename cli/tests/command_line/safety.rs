@@ -59,6 +59,8 @@ fn a_change_of_a_table_during_a_slow_backup_gets_through_and_the_backup_is_equal
 #[test]
 fn a_table_that_is_emptied_during_its_backup_fails_it_and_the_next_run_succeeds() {
     let (bench, source) = (Bench::new(), source());
+    // About 90 MB: a socket may hold 36 of them, and what lies there was read in time.
+    source.sql("INSERT INTO big SELECT n, repeat(md5(n::text), 30) FROM generate_series(24001, 96000) n");
     let slow = ["--bandwidth-limit-mbps", "64", "--lock-patience-seconds", "1", "--jobs", "1"];
     let child = bench.backup_command(&source.url(), &slow).spawn().unwrap();
     until("the table is read", || count(&source, "query LIKE 'COPY%' AND state = 'active'") > 0);
