@@ -65,7 +65,7 @@ pub struct CutLimits {
     pub part_bytes: u64,
     /// A batch is closed when it holds this many bytes.
     pub batch_bytes: u64,
-    /// A batch holds at most this many parts, and fewer of wide tables: see [`BATCH_JSON_BYTES`].
+    /// A batch holds at most this many parts, and fewer of wide tables: its JSON stays under 150 KiB.
     pub batch_parts: usize,
 }
 
