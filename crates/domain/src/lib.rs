@@ -3,6 +3,7 @@
 //! Everything here is pure and synchronous: no clock, no environment, no randomness, no disk, no network, no SQL.
 //! A decision is handed `now` and all that it needs, and returns a complete value that others carry out.
 
+mod capture;
 mod connection;
 mod coverage;
 mod cron;
@@ -21,6 +22,7 @@ mod roles;
 mod snapshot;
 mod table;
 
+pub use capture::{NotCaptured, NotCapturedReason};
 pub use connection::{ConnectionUrl, InvalidConnectionUrl};
 pub use coverage::{Coverage, CoverageKind, Finding, Protection, Uncovered, coverage};
 pub use cron::{InvalidSchedule, Schedule};

@@ -4,6 +4,7 @@
 //! adapter. Errors are named by what a caller can do about them.
 
 mod catalog;
+mod changes;
 mod clock;
 mod instances;
 mod keys;
@@ -18,6 +19,10 @@ pub use catalog::{
     AlertLog, CatalogError, CompletedBackup, Copies, CopyRecord, CopyState, Execution, Executions,
     FailureRecord, Holds, Lease, Leases, LiveHold, NewExecution, Policies, Policy, PolicyCopy, PolicySource,
     RunningTest, TestOutcome, Tests,
+};
+pub use changes::{
+    Boundary, CaptureState, ChangeMessage, ChangeSource, ChangeStream, Mark, ProtectWishes, Protection,
+    SlotState, Unprotected,
 };
 pub use clock::Clock;
 pub use instances::{Instance, InstanceSpec, InstanceStatus, Instances, InstancesError};

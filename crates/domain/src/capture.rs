@@ -1,0 +1,45 @@
+//! Which tables' changes are captured, and which are not and why.
+
+use crate::TableName;
+use serde::{Deserialize, Serialize};
+
+/// A table whose changes are not captured: full backups alone protect its rows.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct NotCaptured {
+    /// The table.
+    pub table: TableName,
+    /// Why not.
+    pub reason: NotCapturedReason,
+}
+
+/// Why a table's changes are not captured. JSON shape: snake case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NotCapturedReason {
+    /// No primary key and no other replica identity: publishing it would make its owner's UPDATE and DELETE fail.
+    NoReplicaIdentity,
+    /// Unlogged tables leave nothing in the write-ahead log.
+    Unlogged,
+    /// Its rows lie on another server.
+    Foreign,
+    /// It belongs to an extension, which makes it anew.
+    OwnedByExtension,
+    /// Only a table's owner can publish it.
+    NotOwner,
+}
+
+impl NotCapturedReason {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::NoReplicaIdentity => {
+                "add a primary key, or let the policy ask for REPLICA IDENTITY FULL, which writes more WAL"
+            }
+            Self::Unlogged => "ALTER TABLE … SET LOGGED, if its rows matter between two full backups",
+            Self::Foreign => "protect the server that holds the rows",
+            Self::OwnedByExtension => "nothing: full backups hold its rows",
+            Self::NotOwner => "as its owner, GRANT that role TO the role that captures",
+        }
+    }
+}

@@ -1,0 +1,180 @@
+use super::SourceError;
+use async_trait::async_trait;
+use bytes::Bytes;
+use keepsake_domain::{Lineage, Lsn, NotCaptured, SequenceValue, TableName, Timestamp, TransactionSnapshot};
+
+/// What capture finds on the source before it begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaptureState {
+    /// Which history it is.
+    pub lineage: Lineage,
+    /// Database name.
+    pub database: String,
+    /// `server_version_num`, for example 150018.
+    pub server_version: u32,
+    /// Our slot; `None` when it was never made, or is gone.
+    pub slot: Option<SlotState>,
+    /// Tables of our publication, sorted.
+    pub published: Vec<TableName>,
+    /// `pg_current_wal_lsn()`.
+    pub wal_lsn: Lsn,
+}
+
+/// Our replication slot, as `pg_replication_slots` shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotState {
+    /// Its name.
+    pub name: String,
+    /// Everything before was confirmed: the server streams it to nobody again.
+    pub confirmed_lsn: Lsn,
+    /// The oldest WAL that the slot keeps; `None` once the server dropped it.
+    pub restart_lsn: Option<Lsn>,
+    /// The process that streams from it now.
+    pub active_pid: Option<i32>,
+    /// Whether the server invalidated it or its WAL is gone: nothing more can be streamed from it. Says how.
+    pub lost: Option<String>,
+    /// WAL that the server keeps because of it, in bytes.
+    pub retained_bytes: u64,
+    /// How much more WAL may be written before the server invalidates it, in bytes; `None` without a bound.
+    pub safe_bytes: Option<u64>,
+}
+
+/// What protecting a source is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ProtectWishes {
+    /// Tables without a usable replica identity get `REPLICA IDENTITY FULL`; else they are not captured.
+    pub identity_full: bool,
+}
+
+/// A source whose changes can be captured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Protection {
+    /// Name of the slot.
+    pub slot: String,
+    /// Name of the publication.
+    pub publication: String,
+    /// Whether this call made the slot.
+    pub is_new: bool,
+    /// Changes behind this position are streamed: where a new slot begins, or what was confirmed last.
+    pub lsn: Lsn,
+    /// The source after the slot stood.
+    pub boundary: Boundary,
+    /// Tables whose changes are captured, sorted.
+    pub published: Vec<TableName>,
+    /// Tables whose changes are not, sorted.
+    pub not_captured: Vec<NotCaptured>,
+}
+
+/// What removing our traces removed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Unprotected {
+    /// Kind and name of each object that was removed or set back.
+    pub removed: Vec<String>,
+}
+
+/// A mark in the write-ahead log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// The mark's record ends here.
+    pub lsn: Lsn,
+    /// The source's clock just before.
+    pub at: Timestamp,
+}
+
+/// What the stream of changes does not carry, as the source shows it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Boundary {
+    /// `pg_current_snapshot()`.
+    pub snapshot: TransactionSnapshot,
+    /// The source's clock.
+    pub at: Timestamp,
+    /// Where all sequences stand.
+    pub sequences: Vec<SequenceValue>,
+    /// SHA-256 over the definitions of everything that users made, 64 hexadecimal digits.
+    pub schema_fingerprint: String,
+}
+
+/// The database whose changes are captured.
+#[async_trait]
+pub trait ChangeSource: Send + Sync {
+    /// Slot, publication, lineage and WAL position as they are now. Changes nothing.
+    ///
+    /// # Errors
+    /// [`SourceError`].
+    async fn capture_state(&self) -> Result<CaptureState, SourceError>;
+
+    /// Publishes every table with a usable replica identity, then makes the slot. A second call finds both, adds tables
+    /// that are new, and is success.
+    ///
+    /// # Errors
+    /// [`SourceError`], naming everything that stands in the way; then nothing was made.
+    async fn protect(&self, wishes: &ProtectWishes) -> Result<Protection, SourceError>;
+
+    /// Removes slot and publication. A second call finds nothing and is success.
+    ///
+    /// # Errors
+    /// [`SourceError`].
+    async fn unprotect(&self) -> Result<Unprotected, SourceError>;
+
+    /// Streams the changes of whole transactions, in the order of their commits, from `from` on. Whatever was confirmed
+    /// before is not sent again.
+    ///
+    /// # Errors
+    /// [`SourceError`]; that somebody else streams from the slot passes.
+    async fn stream(&self, from: Lsn) -> Result<Box<dyn ChangeStream>, SourceError>;
+
+    /// Leaves a mark in the write-ahead log, which the stream carries like a change: the way to know that everything
+    /// before was streamed, and the heartbeat of an idle database.
+    ///
+    /// # Errors
+    /// [`SourceError`].
+    async fn mark(&self) -> Result<Mark, SourceError>;
+
+    /// Snapshot, clock, sequences and schema as they are now.
+    ///
+    /// # Errors
+    /// [`SourceError`].
+    async fn boundary(&self) -> Result<Boundary, SourceError>;
+}
+
+/// What the server sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChangeMessage {
+    /// One message of `pgoutput`.
+    Wal {
+        /// Where its record begins; zero for messages that stand in no record.
+        start: Lsn,
+        /// The server's write-ahead log reached this far.
+        end: Lsn,
+        /// The message.
+        payload: Bytes,
+    },
+    /// Nothing to send up to here.
+    Keepalive {
+        /// The server's write-ahead log reached this far.
+        end: Lsn,
+    },
+}
+
+/// An open stream of changes. Dropping it ends the connection.
+#[async_trait]
+pub trait ChangeStream: Send {
+    /// The next message.
+    ///
+    /// # Errors
+    /// [`SourceError::Unreachable`] when the connection broke, or the server was silent for longer than its keepalives
+    /// allow.
+    async fn next(&mut self) -> Result<ChangeMessage, SourceError>;
+
+    /// Tells the server that everything up to `lsn` stands in a repository. Only this lets it drop its WAL.
+    ///
+    /// # Errors
+    /// [`SourceError`].
+    async fn confirm(&mut self, lsn: Lsn) -> Result<(), SourceError>;
+
+    /// Ends the stream after the server took the last confirmation.
+    ///
+    /// # Errors
+    /// [`SourceError`].
+    async fn end(self: Box<Self>) -> Result<(), SourceError>;
+}
