@@ -9,6 +9,7 @@ mod coverage;
 mod cron;
 mod digest;
 mod failure;
+mod governor;
 mod ids;
 mod instance;
 mod left_out;
@@ -28,6 +29,7 @@ pub use coverage::{Coverage, CoverageKind, Finding, Protection, Uncovered, cover
 pub use cron::{InvalidSchedule, Schedule};
 pub use digest::{InvalidRowsDigest, RowsDigest};
 pub use failure::{Classified, Explanation, FailureClass, chain};
+pub use governor::{GovernorLimits, GovernorVerdict, Reason, SlotLook, govern};
 pub use ids::{
     BackupId, BackupIdPrefix, ExecutionRowId, FencingToken, InvalidBackupIdPrefix, LocationId, PolicyId,
     SourceId,
