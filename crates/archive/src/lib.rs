@@ -7,6 +7,7 @@
 //! constant memory: about 4 MiB for compression, the chunk of [`CHUNK_BYTES`] that is being filled, and what the
 //! caller's sink holds on to.
 
+mod copy_row;
 mod digest;
 mod explain;
 #[cfg(test)]
@@ -17,7 +18,9 @@ mod manifest;
 mod manifest_file;
 mod manifest_seal;
 mod names;
+mod numbered_rows;
 mod open;
+pub mod pgoutput;
 mod readme;
 mod recovery;
 mod rows;
@@ -25,6 +28,7 @@ mod seal;
 mod stored;
 
 pub use age::secrecy::{ExposeSecret, SecretString};
+pub use copy_row::CopyRow;
 pub use digest::{RowsHasher, TornRow};
 pub use key_file::{KEY_FORMAT_VERSION, KeyFile, WrappedKey, wrap_for};
 pub use keys::{BackupIdentity, InvalidRecipient, KeyError, Recipient};
@@ -35,6 +39,7 @@ pub use manifest::{
 pub use manifest_file::ManifestError;
 pub use manifest_seal::{ManifestSeal, SealKey};
 pub use names::{ArchiveLayout, Attempt, InvalidName};
+pub use numbered_rows::NumberedRows;
 pub use open::{Detector, OpenError, Opened, open};
 pub use readme::{readme, restore_script};
 pub use recovery::RecoveryKey;

@@ -1,7 +1,11 @@
 //! The rows digest: what proves that a restored table holds what the source held.
 
 use serde::{Deserialize, Serialize};
-use std::{fmt, ops::AddAssign, str::FromStr};
+use std::{
+    fmt,
+    ops::{AddAssign, SubAssign},
+    str::FromStr,
+};
 
 /// The sum, modulo 2^128, of a 128-bit hash of each row's `COPY` text.
 ///
@@ -19,6 +23,13 @@ pub struct InvalidRowsDigest(String);
 impl AddAssign for RowsDigest {
     fn add_assign(&mut self, other: Self) {
         self.0 = self.0.wrapping_add(other.0);
+    }
+}
+
+/// Takes rows out again that were added.
+impl SubAssign for RowsDigest {
+    fn sub_assign(&mut self, other: Self) {
+        self.0 = self.0.wrapping_sub(other.0);
     }
 }
 
@@ -71,6 +82,14 @@ mod tests {
     fn the_sum_wraps_instead_of_failing() {
         let sum: RowsDigest = [RowsDigest(u128::MAX), RowsDigest(2)].into_iter().sum();
         assert_eq!(sum, RowsDigest(1));
+    }
+
+    #[test]
+    fn what_was_added_can_be_taken_out_in_any_order() {
+        let mut sum = RowsDigest(5);
+        sum -= RowsDigest(u128::MAX);
+        sum += RowsDigest(u128::MAX);
+        assert_eq!(sum, RowsDigest(5));
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod memory_repository;
 mod memory_secrets;
 mod memory_source;
 mod memory_target;
+pub mod pgoutput;
 pub mod rds;
 pub mod repository_suite;
 pub mod scenario;
