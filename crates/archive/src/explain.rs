@@ -1,7 +1,8 @@
 //! Class and explanation of each error: what a person at night needs beside the error itself.
 
 use crate::{
-    Detector, InvalidName, InvalidRecipient, KeyError, ManifestError, OpenError, SealError, TornRow,
+    Detector, InvalidName, InvalidRecipient, KeyError, ManifestError, OpenError, SealError, SegmentError,
+    StrangeMessage, TornRow,
 };
 use keepsake_domain::{Classified, Explanation, FailureClass};
 
@@ -158,6 +159,43 @@ impl Classified for KeyError {
                 "try another holder, another generation under `keys/`, or another copy of the backup; delete nothing",
             ),
         }
+    }
+}
+
+impl Classified for SegmentError {
+    fn class(&self) -> FailureClass {
+        match self {
+            Self::UnknownVersion { .. } => FailureClass::Permanent,
+            Self::Damaged { .. } => FailureClass::Integrity,
+        }
+    }
+
+    fn explanation(&self) -> Explanation {
+        match self {
+            Self::UnknownVersion { .. } => explanation(
+                "nothing: the segment is probably good, this program is too old for it",
+                "use a newer keepsake; delete nothing",
+            ),
+            Self::Damaged { .. } => explanation(
+                "changes from this segment on cannot be restored from this repository; full backups and copies are \
+                 not affected",
+                "do not use what was restored; restore to a point before it, or from a copy that passes keepsake \
+                 verify --deep",
+            ),
+        }
+    }
+}
+
+impl Classified for StrangeMessage {
+    fn class(&self) -> FailureClass {
+        FailureClass::Permanent
+    }
+
+    fn explanation(&self) -> Explanation {
+        explanation(
+            "changes from here on are not captured; the server keeps them in its log, which grows meanwhile",
+            "use a keepsake that knows this server's version; watch the slot's retained bytes meanwhile",
+        )
     }
 }
 

@@ -56,13 +56,14 @@ pub fn wrap_for(identity: &BackupIdentity, recipient: &Recipient) -> Result<Wrap
     Ok(WrappedKey::Age { recipient: recipient.clone(), armored })
 }
 
-/// One generation of a backup's key object. JSON shape: these fields, in snake case. Immutable once stored.
+/// One generation of the key object of a backup, or of a run that captures changes, whose id then stands in the backup's
+/// place. JSON shape: these fields, in snake case. Immutable once stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyFile {
     /// [`KEY_FORMAT_VERSION`] of the writer.
     pub format_version: u32,
-    /// The backup.
+    /// The backup, or the run.
     pub backup_id: BackupId,
     /// From 1; the highest one counts.
     pub generation: u32,
@@ -198,9 +199,10 @@ impl KeyFile {
     }
 
     fn contradiction(&self, key: &str) -> Option<String> {
-        let place = format!("full/{}/keys/{:06}.json", self.backup_id, self.generation);
-        if key != place && !key.ends_with(&format!("/{place}")) {
-            return Some(format!("it belongs at \"{place}\""));
+        let name = format!("{}/keys/{:06}.json", self.backup_id, self.generation);
+        let places = [format!("full/{name}"), format!("changes/{name}")];
+        if !places.iter().any(|place| key == place || key.ends_with(&format!("/{place}"))) {
+            return Some(format!("it belongs at \"{}\" or \"{}\"", places[0], places[1]));
         }
         if self.generation == 0 {
             return Some("generations count from 1".to_owned());

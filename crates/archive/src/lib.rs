@@ -7,6 +7,7 @@
 //! constant memory: about 4 MiB for compression, the chunk of [`CHUNK_BYTES`] that is being filled, and what the
 //! caller's sink holds on to.
 
+mod changes_layout;
 mod copy_row;
 mod digest;
 mod explain;
@@ -17,17 +18,22 @@ mod keys;
 mod manifest;
 mod manifest_file;
 mod manifest_seal;
+mod message_head;
 mod names;
 mod numbered_rows;
 mod open;
 pub mod pgoutput;
 mod readme;
+mod readme_changes;
 mod recovery;
 mod rows;
 mod seal;
+mod segment;
+mod segment_manifest;
 mod stored;
 
 pub use age::secrecy::{ExposeSecret, SecretString};
+pub use changes_layout::{ChangesKey, ChangesLayout};
 pub use copy_row::CopyRow;
 pub use digest::{RowsHasher, TornRow};
 pub use key_file::{KEY_FORMAT_VERSION, KeyFile, WrappedKey, wrap_for};
@@ -38,11 +44,15 @@ pub use manifest::{
 };
 pub use manifest_file::ManifestError;
 pub use manifest_seal::{ManifestSeal, SealKey};
+pub use message_head::{ChangeKind, MessageHead, StrangeMessage};
 pub use names::{ArchiveLayout, Attempt, InvalidName};
 pub use numbered_rows::NumberedRows;
 pub use open::{Detector, OpenError, Opened, open};
 pub use readme::{readme, restore_script};
+pub use readme_changes::{changes_readme, read_script};
 pub use recovery::RecoveryKey;
 pub use rows::{RowsReader, open_rows};
 pub use seal::{CHUNK_BYTES, Content, SealError, Sealed, Sealer, ZSTD_LEVEL, seal_bytes};
+pub use segment::{SEGMENT_VERSION, SegmentDecoder, SegmentEnd, SegmentError, SegmentRecord, SegmentWriter};
+pub use segment_manifest::{ChainManifest, ChainReason, PreviousChanges, SegmentManifest, TableChanges};
 pub use stored::StoredHasher;

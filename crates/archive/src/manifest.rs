@@ -133,6 +133,10 @@ pub struct Manifest {
     pub schema_raw_bytes: u64,
     /// Kind and identity of every schema object, to find what a restore lost.
     pub schema_objects: Vec<String>,
+    /// SHA-256 over the definitions of all that users made, as the manifests of changes carry it; `None` where nobody asked
+    /// the source for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema_fingerprint: Option<String>,
     /// Roles, memberships, settings, without passwords.
     pub globals: StoredObject,
     /// How to restore by hand.

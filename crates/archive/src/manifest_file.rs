@@ -2,7 +2,8 @@
 
 use crate::manifest_seal::{ManifestSeal, SealKey, seal};
 use crate::{ArchiveLayout, FORMAT_VERSION, Manifest};
-use keepsake_domain::{BackupId, BlockRange, TableName};
+use keepsake_domain::{BlockRange, TableName};
+use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Why a manifest cannot be trusted.
@@ -41,14 +42,14 @@ pub enum ManifestError {
     },
     /// The next manifest of the lineage was written when this one had other bytes.
     #[error(
-        "manifest \"{key}\" is corrupt, found by manifest link: SHA-256 {found}, and the manifest of backup {next} \
-         names {expected}"
+        "manifest \"{key}\" is corrupt, found by manifest link: SHA-256 {found}, and the manifest of {next} names \
+         {expected}"
     )]
     Unlinked {
         /// Where it lies.
         key: String,
-        /// Whose manifest names it.
-        next: BackupId,
+        /// Whose manifest names it, for people: `backup …`.
+        next: String,
         /// What it has.
         found: String,
         /// What it had.
@@ -79,22 +80,7 @@ impl Manifest {
     /// # Errors
     /// As [`Manifest::parse`].
     pub fn parse_sealed(key: &str, bytes: &[u8]) -> Result<(Self, ManifestSeal), ManifestError> {
-        // Before the version: a changed byte there must not look like a newer program's manifest.
-        let seal = ManifestSeal::read(key, bytes)?;
-        let damaged = |cause| ManifestError::Damaged { key: key.to_owned(), cause };
-        let value: serde_json::Value = serde_json::from_slice(bytes).map_err(damaged)?;
-        if let Some(found) = value.get("format_version").and_then(serde_json::Value::as_u64)
-            && found != u64::from(FORMAT_VERSION)
-        {
-            return Err(ManifestError::UnknownVersion { key: key.to_owned(), found });
-        }
-        let unsealed = || ManifestError::Changed { key: key.to_owned(), reason: "it has no seal".to_owned() };
-        let seal = seal.ok_or_else(unsealed)?;
-        let manifest: Self = serde_json::from_value(value).map_err(damaged)?;
-        match manifest.contradiction(key) {
-            Some(reason) => Err(ManifestError::Contradiction { key: key.to_owned(), reason }),
-            None => Ok((manifest, seal)),
-        }
+        parse_sealed(key, bytes, Self::contradiction)
     }
 
     /// As it is stored, with its seal.
@@ -152,8 +138,33 @@ impl Manifest {
     }
 }
 
+/// Reads any manifest with its seal: first what the bytes say of themselves, then the version, then what the fields say
+/// of each other.
+pub(crate) fn parse_sealed<T: DeserializeOwned>(
+    key: &str,
+    bytes: &[u8],
+    contradiction: impl FnOnce(&T, &str) -> Option<String>,
+) -> Result<(T, ManifestSeal), ManifestError> {
+    // Before the version: a changed byte there must not look like a newer program's manifest.
+    let seal = ManifestSeal::read(key, bytes)?;
+    let damaged = |cause| ManifestError::Damaged { key: key.to_owned(), cause };
+    let value: serde_json::Value = serde_json::from_slice(bytes).map_err(damaged)?;
+    if let Some(found) = value.get("format_version").and_then(serde_json::Value::as_u64)
+        && found != u64::from(FORMAT_VERSION)
+    {
+        return Err(ManifestError::UnknownVersion { key: key.to_owned(), found });
+    }
+    let unsealed = || ManifestError::Changed { key: key.to_owned(), reason: "it has no seal".to_owned() };
+    let seal = seal.ok_or_else(unsealed)?;
+    let manifest: T = serde_json::from_value(value).map_err(damaged)?;
+    match contradiction(&manifest, key) {
+        Some(reason) => Err(ManifestError::Contradiction { key: key.to_owned(), reason }),
+        None => Ok((manifest, seal)),
+    }
+}
+
 /// A key like `<root>../x` begins with the root and leaves it all the same.
-fn lies_within(root: &str, key: &str) -> bool {
+pub(crate) fn lies_within(root: &str, key: &str) -> bool {
     let plain = |segment: &str| !matches!(segment, "" | "." | "..");
     key.strip_prefix(root).is_some_and(|rest| rest.split('/').all(plain))
 }

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::{Attempt, Blobs, CopyText, Part, PreviousManifest, ServerFacts, StoredObject, ToolVersions};
-use keepsake_domain::{FencingToken, Lineage, Lsn, RowsDigest, SequenceName, SequenceValue, Timestamp};
+use keepsake_domain::{
+    BackupId, FencingToken, Lineage, Lsn, RowsDigest, SequenceName, SequenceValue, Timestamp,
+};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -58,6 +60,7 @@ pub(crate) fn manifest() -> Manifest {
         schema: StoredObject::of_bytes(layout.schema(attempt), b"schema"),
         schema_raw_bytes: 6,
         schema_objects: vec!["table public.guests".into()],
+        schema_fingerprint: Some("00".repeat(32)),
         globals: StoredObject::of_bytes(layout.globals(attempt), b"globals"),
         readme: StoredObject::of_bytes(layout.readme(), b"readme"),
         parts: vec![
@@ -148,7 +151,7 @@ fn a_manifest_that_was_cut_off_anywhere_is_damage() {
 #[test]
 fn a_missing_field_is_damage_and_not_a_default() {
     let whole = serde_json::to_value(manifest()).unwrap();
-    let optional = ["blobs", "previous_manifest"];
+    let optional = ["blobs", "previous_manifest", "schema_fingerprint"];
     for field in whole.as_object().unwrap().keys().filter(|field| !optional.contains(&field.as_str())) {
         let parsed = edited(|value| drop(value.as_object_mut().unwrap().remove(field)));
         assert!(matches!(parsed, Err(ManifestError::Damaged { .. })), "{field}");

@@ -34,20 +34,21 @@ pub struct ArchiveLayout {
 #[error("\"{0}\" cannot name a source: use 1 to 63 of a-z, 0-9, - and _, beginning with a letter or digit")]
 pub struct InvalidName(String);
 
+/// Whether a text can name a source in an object key.
+pub(crate) fn check_source(source: &str) -> Result<(), InvalidName> {
+    let first = source.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let rest = source.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
+    if first && rest && source.len() <= 63 { Ok(()) } else { Err(InvalidName(source.to_owned())) }
+}
+
 impl ArchiveLayout {
     /// Checks the source's name, which becomes a part of every key.
     ///
     /// # Errors
     /// [`InvalidName`] when the name could leave its folder or clash on a file system.
     pub fn new(source: &str, lineage: Lineage, backup_id: BackupId) -> Result<Self, InvalidName> {
-        let first = source.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-        let rest =
-            source.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
-        if first && rest && source.len() <= 63 {
-            Ok(Self { source: source.to_owned(), lineage, backup_id })
-        } else {
-            Err(InvalidName(source.to_owned()))
-        }
+        check_source(source)?;
+        Ok(Self { source: source.to_owned(), lineage, backup_id })
     }
 
     /// The layout that a manifest's key belongs to; `None` for any other key, also for one that means the same and is

@@ -19,9 +19,11 @@ mod notice;
 mod parts;
 mod proof;
 mod provider;
+mod recovery_target;
 mod roles;
 mod snapshot;
 mod table;
+mod window;
 
 pub use capture::{NotCaptured, NotCapturedReason};
 pub use connection::{ConnectionUrl, InvalidConnectionUrl};
@@ -42,12 +44,17 @@ pub use notice::{Notice, NoticeKind, Severity};
 pub use parts::{Batch, BlockRange, CutLimits, PartPlan, batches, cut};
 pub use proof::{Certificate, RestoredDatabase, RestoredTable, Verdict, compare};
 pub use provider::{Provider, ProviderMarks};
+pub use recovery_target::{Bound, InvalidTarget, RecoveryTarget, widen_xid};
 pub use roles::{
     GlobalChange, GlobalDatabase, GlobalRole, Globals, GlobalsOutcome, Membership, MissingRoles,
     RoleSettings, SettingScope, plan_globals, scope_name,
 };
 pub use snapshot::{InvalidSnapshot, TransactionSnapshot};
 pub use table::{SequenceName, SequenceValue, TableName, TableShape, quote_identifier};
+pub use window::{
+    BaseFacts, BoundaryFacts, ChainFacts, ChangeHistory, Gap, GapReason, Position, RecoveryPlan,
+    SegmentFacts, Span, Unreachable, Window,
+};
 
 /// An instant, always in UTC. JSON shape: RFC 3339 text.
 pub type Timestamp = jiff::Timestamp;

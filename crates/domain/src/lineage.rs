@@ -9,7 +9,7 @@ use std::{fmt, str::FromStr};
 pub struct Lsn(pub u64);
 
 /// The text is no `pg_lsn`.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 #[error("\"{0}\" is not a WAL position like 16/B374D848")]
 pub struct InvalidLsn(String);
 

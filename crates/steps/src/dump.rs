@@ -65,6 +65,7 @@ pub async fn dump(dumper: &Dumper, run: &Run) -> Result<DumpPlan, StepError> {
         schema,
         schema_raw_bytes,
         schema_objects: shape.objects,
+        schema_fingerprint: None,
         globals,
         readme,
         blobs,

@@ -233,6 +233,7 @@ fn manifest(
         schema: plan.schema,
         schema_raw_bytes: plan.schema_raw_bytes,
         schema_objects: plan.schema_objects,
+        schema_fingerprint: plan.schema_fingerprint,
         globals: plan.globals,
         readme: plan.readme,
         parts,

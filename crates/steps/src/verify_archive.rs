@@ -82,7 +82,7 @@ pub async fn verify_link(
     if previous.sha256 == backup.manifest_sha256 {
         return Ok(true);
     }
-    let (key, next) = (backup.layout.manifest(), next.layout.backup_id);
+    let (key, next) = (backup.layout.manifest(), format!("backup {}", next.layout.backup_id));
     Err(ManifestError::Unlinked {
         key,
         next,

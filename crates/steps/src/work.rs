@@ -42,6 +42,9 @@ pub struct DumpPlan {
     pub schema_raw_bytes: u64,
     /// Kind and identity of every schema object.
     pub schema_objects: Vec<String>,
+    /// SHA-256 over the definitions of all that users made; `None` where nobody asked for it.
+    #[serde(default)]
+    pub schema_fingerprint: Option<String>,
     /// Roles and settings.
     pub globals: StoredObject,
     /// How to restore by hand.

@@ -84,7 +84,9 @@ pub struct Mark {
 /// What the stream of changes does not carry, as the source shows it now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Boundary {
-    /// `pg_current_snapshot()`.
+    /// `pg_current_snapshot()`, taken after a transaction of ours had drawn a number and was over. Only then is every
+    /// transaction that had begun below its `xmax`: by itself a snapshot ends at the highest number that is *over*, and
+    /// one whose commit record is written may run on for long (synchronous replication).
     pub snapshot: TransactionSnapshot,
     /// The source's clock.
     pub at: Timestamp,

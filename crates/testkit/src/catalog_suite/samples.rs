@@ -74,6 +74,7 @@ pub fn manifest(policy: &Policy, backup_id: BackupId) -> Manifest {
         schema: object(layout.schema(attempt), 100),
         schema_raw_bytes: 400,
         schema_objects: vec!["TABLE public.guests".to_owned()],
+        schema_fingerprint: None,
         globals: object(layout.globals(attempt), 100),
         readme: object(layout.readme(), 110),
         parts: vec![

@@ -1,0 +1,160 @@
+//! Names of the objects that hold a source's changes, keyed by where each segment begins.
+//!
+//! A segment's manifest is named by its start and written only if there is none, so exactly one segment can follow a
+//! position: two captures that race cannot fork the chain.
+
+use crate::names::check_source;
+use crate::{Attempt, InvalidName};
+use keepsake_domain::{BackupId, Lineage, Lsn};
+
+/// Where the changes of one lineage lie: `<source>/<lineage>/changes/…`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangesLayout {
+    /// The source's name.
+    pub source: String,
+    /// The lineage.
+    pub lineage: Lineage,
+}
+
+/// Which manifest a key names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ChangesKey {
+    /// A chain begins here.
+    Chain(Lsn),
+    /// A segment begins here.
+    Segment(Lsn),
+}
+
+impl ChangesKey {
+    /// The position in the key.
+    #[must_use]
+    pub fn lsn(self) -> Lsn {
+        match self {
+            Self::Chain(lsn) | Self::Segment(lsn) => lsn,
+        }
+    }
+}
+
+/// 16 digits, so that keys sort as positions do.
+fn digits(lsn: Lsn) -> String {
+    format!("{:016X}", lsn.0)
+}
+
+impl ChangesLayout {
+    /// Checks the source's name, which becomes a part of every key.
+    ///
+    /// # Errors
+    /// [`InvalidName`].
+    pub fn new(source: &str, lineage: Lineage) -> Result<Self, InvalidName> {
+        check_source(source)?;
+        Ok(Self { source: source.to_owned(), lineage })
+    }
+
+    /// The layout and position that a manifest's key belongs to; `None` for any other key, also for one that means the
+    /// same and is written otherwise.
+    #[must_use]
+    pub fn of_manifest_key(key: &str) -> Option<(Self, ChangesKey)> {
+        let fields: Vec<&str> = key.split('/').collect();
+        let [source, lineage, "changes", name] = fields.as_slice() else { return None };
+        let layout = Self::new(source, lineage.parse().ok()?).ok()?;
+        let name = name.strip_suffix(".json")?;
+        let (hex, is_chain) = name.strip_suffix(".chain").map_or((name, false), |hex| (hex, true));
+        let lsn = Lsn(u64::from_str_radix(hex, 16).ok()?);
+        let found = if is_chain { ChangesKey::Chain(lsn) } else { ChangesKey::Segment(lsn) };
+        (layout.manifest(found) == key).then_some((layout, found))
+    }
+
+    /// What all keys of this lineage's changes begin with; ends with a slash.
+    #[must_use]
+    pub fn root(&self) -> String {
+        format!("{}/{}/changes/", self.source, self.lineage)
+    }
+
+    /// What the keys of all manifests begin with whose position shares its first `shared` hexadecimal digits, at most 16,
+    /// with `near`: a way to list the newest without listing all.
+    #[must_use]
+    pub fn near(&self, near: Lsn, shared: usize) -> String {
+        format!("{}{}", self.root(), &digits(near)[..shared.min(16)])
+    }
+
+    /// A chain's or a segment's manifest.
+    #[must_use]
+    pub fn manifest(&self, key: ChangesKey) -> String {
+        let name = match key {
+            ChangesKey::Chain(lsn) => format!("{}.chain.json", digits(lsn)),
+            ChangesKey::Segment(lsn) => format!("{}.json", digits(lsn)),
+        };
+        format!("{}{name}", self.root())
+    }
+
+    /// What all keys of one run begin with that are no manifests; ends with a slash.
+    #[must_use]
+    pub fn run(&self, run_id: BackupId) -> String {
+        format!("{}{run_id}/", self.root())
+    }
+
+    /// The run's private key, wrapped; generations count from 1.
+    #[must_use]
+    pub fn keys(&self, run_id: BackupId, generation: u32) -> String {
+        format!("{}keys/{generation:06}.json", self.run(run_id))
+    }
+
+    /// A segment's bytes.
+    #[must_use]
+    pub fn segment(&self, run_id: BackupId, start: Lsn, attempt: Attempt) -> String {
+        format!("{}{}.{attempt}.seg.zst.age", self.run(run_id), digits(start))
+    }
+
+    /// How to read a segment by hand.
+    #[must_use]
+    pub fn readme(&self) -> String {
+        format!("{}README.txt", self.root())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    fn layout() -> ChangesLayout {
+        let lineage = Lineage { system_identifier: 7, timeline: 1, database_oid: 5 };
+        ChangesLayout::new("wedsync", lineage).expect("a good name")
+    }
+
+    #[test]
+    fn a_manifest_key_leads_back_to_its_position_and_no_other_key_does() {
+        for found in [ChangesKey::Chain(Lsn(0x16_B374_D848)), ChangesKey::Segment(Lsn(u64::MAX))] {
+            let key = layout().manifest(found);
+            assert_eq!(ChangesLayout::of_manifest_key(&key), Some((layout(), found)));
+        }
+        let run = BackupId(Uuid::from_u128(1));
+        let others = [
+            layout().keys(run, 1),
+            layout().segment(run, Lsn(1), Attempt(Uuid::from_u128(2))),
+            layout().readme(),
+            "wedsync/7-1-5/changes/1.json".to_owned(),
+            "wedsync/7-1-5/changes/00000000000000ff.json".to_owned(),
+            "wedsync/07-1-5/changes/00000000000000FF.json".to_owned(),
+            "wedsync/7-1-5/full/00000000000000FF.json".to_owned(),
+        ];
+        for key in others {
+            assert_eq!(ChangesLayout::of_manifest_key(&key), None, "{key}");
+        }
+    }
+
+    #[test]
+    fn keys_sort_as_positions_do_and_a_chain_before_the_segment_that_begins_with_it() {
+        let at = |lsn| layout().manifest(ChangesKey::Segment(Lsn(lsn)));
+        assert!(at(0xFF) < at(0x100) && at(0x9_0000_0000) < at(0xA_0000_0000));
+        assert!(layout().manifest(ChangesKey::Chain(Lsn(7))) < at(7) && at(6) < at(7));
+    }
+
+    #[test]
+    fn manifests_near_a_position_share_its_first_digits() {
+        let near = layout().near(Lsn(0x16_B374_D848), 8);
+        assert!(layout().manifest(ChangesKey::Segment(Lsn(0x16_0000_0001))).starts_with(&near));
+        assert!(!layout().manifest(ChangesKey::Segment(Lsn(0x17_0000_0001))).starts_with(&near));
+        assert_eq!(layout().near(Lsn(1), 0), layout().root());
+    }
+}

@@ -1,0 +1,309 @@
+//! Which points of a source's history can be restored: the full backups, the chains of captured changes, and how they
+//! join.
+//!
+//! A full backup with snapshot S joins the changes behind the latest boundary G (a chain's beginning or a segment's end)
+//! with `E(G).xmax <= S.xmin`, where E(G) was taken after everything up to G had been received, and after a number had
+//! been drawn. Every transaction that had begun by then has a smaller number, so S sees it if it committed: what S does not
+//! see began later, and its commit record lies behind G. From there all segments are replayed, and what S sees is skipped.
+
+mod recovery_plan;
+
+pub use recovery_plan::{RecoveryPlan, Unreachable};
+
+use crate::{BackupId, Lsn, Timestamp, TransactionSnapshot};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A position in the log, and the source's clock there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// Position.
+    pub lsn: Lsn,
+    /// Clock.
+    pub at: Timestamp,
+}
+
+/// What a full backup is to the window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseFacts {
+    /// The backup.
+    pub backup_id: BackupId,
+    /// What it sees.
+    pub snapshot: TransactionSnapshot,
+    /// Position and clock, read after the snapshot was taken.
+    pub position: Position,
+    /// Of the schema; `None` in backups of older programs.
+    pub schema_fingerprint: Option<String>,
+}
+
+/// The source at one position of the stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BoundaryFacts {
+    /// Everything before had been received; the clock was read after that.
+    pub position: Position,
+    /// Taken after that.
+    pub snapshot: TransactionSnapshot,
+    /// Of the schema, taken after that.
+    pub schema_fingerprint: String,
+}
+
+/// Where a chain begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChainFacts {
+    /// The beginning.
+    pub begins: BoundaryFacts,
+    /// What was lost before; `None` for a source's first chain.
+    pub gap: Option<String>,
+}
+
+/// A segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentFacts {
+    /// Where it begins.
+    pub start: Lsn,
+    /// Its end.
+    pub ends: BoundaryFacts,
+    /// The latest time of a commit in it.
+    pub last_commit_at: Option<Timestamp>,
+}
+
+/// Why nothing between two points can be restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+pub enum GapReason {
+    /// Changes are lost.
+    Lost {
+        /// What happened.
+        what: String,
+    },
+    /// A segment's manifest is not there, and later ones are.
+    SegmentMissing {
+        /// Where it should begin.
+        start_lsn: Lsn,
+    },
+    /// The schema changed, and no full backup was made behind that.
+    SchemaChanged,
+    /// The full backup cannot be continued: a transaction of before the chain was still open in its snapshot.
+    NotJoined {
+        /// The backup.
+        backup_id: BackupId,
+    },
+    /// Nobody captured changes.
+    NotCaptured,
+}
+
+impl std::fmt::Display for GapReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Lost { what } => f.write_str(what),
+            Self::SegmentMissing { start_lsn } => {
+                write!(f, "the segment that begins at {start_lsn} is missing")
+            }
+            Self::SchemaChanged => f.write_str("the schema changed; a full backup begins the next span"),
+            Self::NotJoined { backup_id } => write!(
+                f,
+                "full backup {backup_id} does not join the changes: a transaction was open in it that began before \
+                 them; the next full will"
+            ),
+            Self::NotCaptured => f.write_str("no changes were captured"),
+        }
+    }
+}
+
+/// A span of which every point can be restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Span {
+    /// The first.
+    pub oldest: Position,
+    /// The last.
+    pub newest: Position,
+    /// Full backups in it, oldest first.
+    pub bases: Vec<BackupId>,
+}
+
+/// Between two spans, or behind the last one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Gap {
+    /// The last point that can be restored before.
+    pub after: Position,
+    /// The first one behind; `None` while no full backup was made since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<Position>,
+    /// Why.
+    #[serde(flatten)]
+    pub reason: GapReason,
+}
+
+/// What can be restored of one lineage.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Window {
+    /// Oldest first.
+    pub spans: Vec<Span>,
+    /// Between and behind them.
+    pub gaps: Vec<Gap>,
+    /// How far changes were captured; a span may end before.
+    pub captured: Option<Position>,
+}
+
+/// Everything about one lineage that decides what can be restored.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ChangeHistory {
+    /// By position.
+    bases: Vec<BaseFacts>,
+    /// By position.
+    runs: Vec<Run>,
+}
+
+/// Segments that follow each other without a hole. Segment `n` leads from boundary `n` to boundary `n + 1`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Run {
+    boundaries: Vec<BoundaryFacts>,
+    segments: Vec<SegmentFacts>,
+    /// What lies between the run before and this one.
+    gap: Option<GapReason>,
+}
+
+impl Run {
+    fn begin(begins: BoundaryFacts, gap: Option<GapReason>) -> Self {
+        Self { boundaries: vec![begins], segments: Vec::new(), gap }
+    }
+
+    fn start(&self) -> Lsn {
+        self.boundaries[0].position.lsn
+    }
+
+    fn end(&self) -> Position {
+        self.boundaries[self.segments.len()].position
+    }
+
+    fn follow(&mut self, segments: &mut BTreeMap<Lsn, SegmentFacts>) {
+        while let Some(next) = segments.remove(&self.end().lsn) {
+            self.boundaries.push(next.ends.clone());
+            self.segments.push(next);
+        }
+    }
+}
+
+/// How far one full backup can be brought.
+struct Reach {
+    /// Run and boundary behind which its changes are replayed.
+    join: Option<(usize, usize)>,
+    /// The boundary that it can be brought to; not before `join`.
+    end: usize,
+    newest: Position,
+    /// Why not further.
+    stopped_by: Option<GapReason>,
+}
+
+impl ChangeHistory {
+    /// Puts the pieces of one lineage together, in whatever order they come.
+    #[must_use]
+    pub fn new(mut bases: Vec<BaseFacts>, mut chains: Vec<ChainFacts>, segments: Vec<SegmentFacts>) -> Self {
+        bases.sort_by_key(|base| base.position.lsn);
+        chains.sort_by_key(|chain| chain.begins.position.lsn);
+        let mut segments: BTreeMap<Lsn, SegmentFacts> =
+            segments.into_iter().map(|segment| (segment.start, segment)).collect();
+        let mut runs: Vec<Run> = Vec::new();
+        for chain in chains {
+            let mut run = Run::begin(chain.begins, chain.gap.map(|what| GapReason::Lost { what }));
+            run.follow(&mut segments);
+            runs.push(run);
+        }
+        // What no chain leads to lies behind a hole: of its first segment only the end is known.
+        while let Some((_, first)) = segments.pop_first() {
+            let before = runs.iter().map(|run| run.end().lsn).filter(|end| *end <= first.start).max();
+            let missing = GapReason::SegmentMissing { start_lsn: before.unwrap_or(first.start) };
+            let mut run = Run::begin(first.ends, Some(missing));
+            run.follow(&mut segments);
+            runs.push(run);
+        }
+        runs.sort_by_key(Run::start);
+        Self { bases, runs }
+    }
+
+    /// What can be restored.
+    #[must_use]
+    pub fn window(&self) -> Window {
+        let captured = self.runs.last().map(Run::end);
+        let mut window = Window { captured, ..Window::default() };
+        let mut stopped_by = None;
+        for base in &self.bases {
+            let reach = self.reach(base);
+            match window.spans.last_mut() {
+                Some(span) if base.position.lsn <= span.newest.lsn => {
+                    span.bases.push(base.backup_id);
+                    if reach.newest.lsn < span.newest.lsn {
+                        continue;
+                    }
+                    span.newest = reach.newest;
+                }
+                last => {
+                    let after = last.map(|span| span.newest);
+                    window.gaps.extend(after.map(|after| Gap {
+                        after,
+                        before: Some(base.position),
+                        reason: stopped_by.take().unwrap_or(GapReason::NotCaptured),
+                    }));
+                    let (oldest, newest) = (base.position, reach.newest);
+                    window.spans.push(Span { oldest, newest, bases: vec![base.backup_id] });
+                }
+            }
+            stopped_by = reach.stopped_by;
+        }
+        // Changes that no full backup can be brought to.
+        if let (Some(span), Some(captured)) = (window.spans.last(), captured)
+            && let Some(reason) = stopped_by.filter(|_| captured.lsn > span.newest.lsn)
+        {
+            window.gaps.push(Gap { after: span.newest, before: None, reason });
+        }
+        window
+    }
+
+    /// The full backups, oldest first.
+    #[must_use]
+    pub fn bases(&self) -> &[BaseFacts] {
+        &self.bases
+    }
+
+    /// The latest boundary behind which everything lies that the backup does not see.
+    fn join(&self, base: &BaseFacts) -> Option<(usize, usize)> {
+        let fits = |boundary: &BoundaryFacts| boundary.snapshot.xmax <= base.snapshot.xmin;
+        let of_run = |(index, run): (usize, &Run)| Some((index, run.boundaries.iter().rposition(fits)?));
+        self.runs.iter().enumerate().rev().find_map(of_run)
+    }
+
+    fn reach(&self, base: &BaseFacts) -> Reach {
+        let point = |join, end, stopped_by| Reach { join, end, newest: base.position, stopped_by };
+        let not_joined = GapReason::NotJoined { backup_id: base.backup_id };
+        let Some((index, join)) = self.join(base) else {
+            let reason = if self.runs.is_empty() { GapReason::NotCaptured } else { not_joined };
+            return point(None, 0, Some(reason));
+        };
+        let (run, lsn) = (&self.runs[index], base.position.lsn);
+        let next = self.runs.get(index + 1);
+        // A later chain that had begun when the backup was made is the one that it would have to join.
+        if run.end().lsn <= lsn && next.is_some_and(|next| next.start() <= lsn) {
+            return point(None, 0, Some(not_joined));
+        }
+        let known = run.boundaries.iter().rev().find(|boundary| boundary.position.lsn <= lsn);
+        let known = &known.unwrap_or(&run.boundaries[join]).schema_fingerprint;
+        let schema = base.schema_fingerprint.as_ref().unwrap_or(known);
+        let differs = |segment: &SegmentFacts| {
+            segment.ends.position.lsn > lsn && segment.ends.schema_fingerprint != *schema
+        };
+        let changed = run.segments[join..].iter().position(differs);
+        let end = changed.map_or(run.segments.len(), |segments| join + segments);
+        let stopped_by = match changed {
+            Some(_) => Some(GapReason::SchemaChanged),
+            None => next.and_then(|next| next.gap.clone()),
+        };
+        let newest = run.boundaries[end].position;
+        let newest = if newest.lsn > lsn { newest } else { base.position };
+        Reach { join: Some((index, join)), end, newest, stopped_by }
+    }
+}
+
+#[cfg(test)]
+mod join_tests;
+#[cfg(test)]
+mod tests;

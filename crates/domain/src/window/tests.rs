@@ -1,0 +1,190 @@
+use super::*;
+use crate::{Bound, RecoveryTarget};
+use uuid::Uuid;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).expect("in range")
+}
+
+fn position(lsn: u64) -> Position {
+    Position { lsn: Lsn(lsn), at: at(lsn.cast_signed()) }
+}
+
+/// Numbers below `xid` are over, others have not begun.
+fn quiet(xid: u64) -> TransactionSnapshot {
+    TransactionSnapshot { xmin: xid, xmax: xid, xip: Vec::new() }
+}
+
+fn id(number: u128) -> BackupId {
+    BackupId(Uuid::from_u128(number))
+}
+
+fn base(number: u128, lsn: u64, xid: u64, schema: &str) -> BaseFacts {
+    let schema_fingerprint = Some(schema.to_owned());
+    BaseFacts { backup_id: id(number), snapshot: quiet(xid), position: position(lsn), schema_fingerprint }
+}
+
+fn boundary(lsn: u64, xid: u64, schema: &str) -> BoundaryFacts {
+    BoundaryFacts { position: position(lsn), snapshot: quiet(xid), schema_fingerprint: schema.to_owned() }
+}
+
+fn chain(lsn: u64, xid: u64, gap: Option<&str>) -> ChainFacts {
+    ChainFacts { begins: boundary(lsn, xid, "one"), gap: gap.map(str::to_owned) }
+}
+
+fn segment(start: u64, end: u64, xid: u64, schema: &str) -> SegmentFacts {
+    let last_commit_at = Some(at(end.cast_signed() - 5));
+    SegmentFacts { start: Lsn(start), ends: boundary(end, xid, schema), last_commit_at }
+}
+
+/// Protected at 100, a full at 120, three segments, a lost slot, a new chain at 500 with a full at 520.
+fn history() -> ChangeHistory {
+    let segments = vec![
+        segment(600, 700, 70, "one"),
+        segment(100, 200, 20, "one"),
+        segment(500, 600, 60, "one"),
+        segment(300, 400, 40, "one"),
+        segment(200, 300, 30, "one"),
+    ];
+    let chains = vec![chain(500, 50, Some("the slot was lost")), chain(100, 10, None)];
+    ChangeHistory::new(vec![base(2, 520, 52, "one"), base(1, 120, 12, "one")], chains, segments)
+}
+
+fn spans(window: &Window) -> Vec<(u64, u64)> {
+    window.spans.iter().map(|span| (span.oldest.lsn.0, span.newest.lsn.0)).collect()
+}
+
+fn planned(history: &ChangeHistory, target: RecoveryTarget) -> (BackupId, Vec<u64>) {
+    let plan = history.plan(target).expect("it can be restored");
+    (plan.base, plan.segments.iter().map(|start| start.0).collect())
+}
+
+fn time(second: i64, bound: Bound) -> RecoveryTarget {
+    RecoveryTarget::Time { at: at(second), bound }
+}
+
+fn lsn(lsn: u64) -> RecoveryTarget {
+    RecoveryTarget::Lsn { lsn: Lsn(lsn), bound: Bound::Inclusive }
+}
+
+#[test]
+fn a_lost_slot_parts_two_spans_and_says_so() {
+    let window = history().window();
+    assert_eq!(spans(&window), [(120, 400), (520, 700)]);
+    let reason = GapReason::Lost { what: "the slot was lost".into() };
+    assert_eq!(window.gaps, [Gap { after: position(400), before: Some(position(520)), reason }]);
+    assert_eq!(window.captured, Some(position(700)));
+}
+
+#[test]
+fn a_segment_that_is_missing_is_a_gap_even_if_later_ones_stand() {
+    let segments =
+        vec![segment(100, 200, 20, "one"), segment(300, 400, 40, "one"), segment(400, 500, 50, "one")];
+    let bases = vec![base(1, 120, 12, "one"), base(2, 450, 45, "one")];
+    let window = ChangeHistory::new(bases.clone(), vec![chain(100, 10, None)], segments.clone()).window();
+    assert_eq!(spans(&window), [(120, 200), (450, 500)]);
+    assert_eq!(window.gaps[0].reason, GapReason::SegmentMissing { start_lsn: Lsn(200) });
+    let only_first = bases[..1].to_vec();
+    let window = ChangeHistory::new(only_first, vec![chain(100, 10, None)], segments).window();
+    assert_eq!(spans(&window), [(120, 200)]);
+    assert_eq!(window.gaps[0].before, None);
+}
+
+#[test]
+fn a_changed_schema_ends_what_a_full_of_the_old_one_can_reach() {
+    let chains = || vec![chain(100, 10, None)];
+    let segments =
+        || vec![segment(100, 200, 20, "one"), segment(200, 300, 30, "two"), segment(300, 400, 40, "two")];
+    let old = ChangeHistory::new(vec![base(1, 120, 12, "one")], chains(), segments());
+    assert_eq!(spans(&old.window()), [(120, 200)]);
+    assert_eq!(old.window().gaps[0].reason, GapReason::SchemaChanged);
+    let bases = vec![base(1, 120, 12, "one"), base(2, 250, 25, "two")];
+    assert_eq!(spans(&ChangeHistory::new(bases, chains(), segments()).window()), [(120, 200), (250, 400)]);
+    // Of an older program: it may have been made before or after the change.
+    let unknown = BaseFacts { schema_fingerprint: None, ..base(1, 250, 25, "") };
+    assert_eq!(spans(&ChangeHistory::new(vec![unknown], chains(), segments()).window()), [(250, 250)]);
+    let unknown = BaseFacts { schema_fingerprint: None, ..base(1, 350, 35, "") };
+    assert_eq!(spans(&ChangeHistory::new(vec![unknown], chains(), segments()).window()), [(350, 400)]);
+}
+
+#[test]
+fn a_full_with_an_older_open_transaction_joins_where_that_had_not_begun() {
+    let segments = || vec![segment(100, 200, 20, "one"), segment(200, 300, 30, "one")];
+    let open = |xmin| BaseFacts {
+        snapshot: TransactionSnapshot { xmin, xmax: 25, xip: vec![xmin] },
+        ..base(1, 250, 25, "one")
+    };
+    let joined = ChangeHistory::new(vec![open(15)], vec![chain(100, 10, None)], segments());
+    assert_eq!(planned(&joined, RecoveryTarget::Latest), (id(1), vec![100, 200]));
+    let apart = ChangeHistory::new(vec![open(9)], vec![chain(100, 10, None)], segments());
+    assert_eq!(spans(&apart.window()), [(250, 250)]);
+    assert_eq!(apart.window().gaps[0].reason, GapReason::NotJoined { backup_id: id(1) });
+}
+
+#[test]
+fn a_full_behind_a_gap_is_never_continued_from_before_it() {
+    let late = BaseFacts { snapshot: quiet(45), ..base(3, 510, 45, "one") };
+    let segments = vec![segment(100, 200, 20, "one"), segment(500, 600, 60, "one")];
+    let chains = vec![chain(100, 10, None), chain(500, 50, Some("the slot was lost"))];
+    let window = ChangeHistory::new(vec![late], chains, segments).window();
+    assert_eq!(spans(&window), [(510, 510)]);
+    assert_eq!(window.gaps[0].reason, GapReason::NotJoined { backup_id: id(3) });
+}
+
+#[test]
+fn a_full_alone_is_one_point_and_a_full_before_the_next_capture_is_its_newest() {
+    let alone = ChangeHistory::new(vec![base(1, 120, 12, "one")], vec![], vec![]);
+    assert_eq!(spans(&alone.window()), [(120, 120)]);
+    assert_eq!(planned(&alone, RecoveryTarget::Latest), (id(1), vec![]));
+    let waiting = ChangeHistory::new(
+        vec![base(1, 120, 12, "one"), base(2, 250, 25, "one")],
+        vec![chain(100, 10, None)],
+        vec![segment(100, 200, 20, "one")],
+    );
+    assert_eq!(spans(&waiting.window()), [(120, 200), (250, 250)]);
+    assert_eq!(planned(&waiting, RecoveryTarget::Latest), (id(2), vec![]));
+    assert_eq!(ChangeHistory::default().window(), Window::default());
+}
+
+#[test]
+fn the_latest_full_before_the_target_is_taken_and_no_segment_too_many() {
+    let history = history();
+    assert_eq!(planned(&history, RecoveryTarget::Latest), (id(2), vec![500, 600]));
+    assert_eq!(planned(&history, lsn(150)), (id(1), vec![100]));
+    assert_eq!(planned(&history, lsn(250)), (id(1), vec![100, 200]));
+    assert_eq!(planned(&history, lsn(400)), (id(1), vec![100, 200, 300]));
+    assert_eq!(planned(&history, time(250, Bound::Inclusive)), (id(1), vec![100, 200]));
+    // The newest commit of the second segment is at 295: what follows may have committed at that second too.
+    assert_eq!(planned(&history, time(295, Bound::Inclusive)), (id(1), vec![100, 200, 300]));
+    assert_eq!(planned(&history, time(295, Bound::Exclusive)), (id(1), vec![100, 200]));
+    let xid = RecoveryTarget::Xid { xid: 25, bound: Bound::Inclusive };
+    assert_eq!(planned(&history, xid).0, id(1));
+}
+
+#[test]
+fn a_target_in_a_gap_is_refused_with_the_nearest_points_on_both_sides() {
+    let history = history();
+    for target in [time(450, Bound::Inclusive), lsn(450)] {
+        let refused = history.plan(target).expect_err("it lies in the gap");
+        assert_eq!((refused.before, refused.after), (Some(position(400)), Some(position(520))));
+        assert!(refused.to_string().contains("the slot was lost"), "{refused}");
+    }
+    let early = history.plan(lsn(50)).expect_err("before everything");
+    assert_eq!((early.before, early.after), (None, Some(position(120))));
+    let late = history.plan(time(900, Bound::Inclusive)).expect_err("behind everything");
+    assert_eq!((late.before, late.after), (Some(position(700)), None));
+    let xid = RecoveryTarget::Xid { xid: 45, bound: Bound::Inclusive };
+    let refused = history.plan(xid).expect_err("it lies in the gap");
+    assert_eq!((refused.before, refused.after), (Some(position(400)), Some(position(520))));
+    assert!(ChangeHistory::default().plan(RecoveryTarget::Latest).is_err());
+}
+
+#[test]
+fn a_number_without_its_epoch_is_taken_for_the_nearest() {
+    let epoch = 5 << 32;
+    let segments = vec![segment(100, 200, epoch + 20, "one")];
+    let chains = vec![chain(100, epoch + 10, None)];
+    let history = ChangeHistory::new(vec![base(1, 120, epoch + 12, "one")], chains, segments);
+    let plan = history.plan(RecoveryTarget::Xid { xid: 15, bound: Bound::Inclusive }).expect("captured");
+    assert_eq!(plan.target, RecoveryTarget::Xid { xid: epoch + 15, bound: Bound::Inclusive });
+}
