@@ -2,7 +2,7 @@
 
 use crate::address::{Address, TlsMode};
 use crate::error::{ConnectError, Said};
-use crate::framed::Framed;
+use crate::framed::{Framed, Layer, Rows};
 use crate::tls::client_config;
 use keepsake_domain::ConnectionUrl;
 use std::path::Path;
@@ -50,20 +50,24 @@ impl End {
 
 /// As [`connect`], with the task.
 pub(crate) async fn connect_with_task(url: &ConnectionUrl) -> Result<Connected, ConnectError> {
-    let address = Address::of(url)?;
-    let slow = |_| ConnectError::Unreachable {
-        place: address.place.clone(),
-        cause: Box::new(Said(format!("no answer within {} seconds", LOGIN_TIMEOUT.as_secs()))),
-    };
-    tokio::time::timeout(LOGIN_TIMEOUT, log_in(&address)).await.map_err(slow)?
+    log_in(&Address::of(url)?, Rows).await
 }
 
 /// Whether the server, and a pooler before it, takes sessions with these settings.
 pub(crate) async fn accepts(address: &Address) -> bool {
-    matches!(tokio::time::timeout(LOGIN_TIMEOUT, log_in(address)).await, Ok(Ok(_)))
+    log_in(address, Rows).await.is_ok()
 }
 
-async fn log_in(address: &Address) -> Result<Connected, ConnectError> {
+/// A session whose bytes go through `layer`.
+pub(crate) async fn log_in(address: &Address, layer: impl Layer) -> Result<Connected, ConnectError> {
+    let slow = |_| ConnectError::Unreachable {
+        place: address.place.clone(),
+        cause: Box::new(Said(format!("no answer within {} seconds", LOGIN_TIMEOUT.as_secs()))),
+    };
+    tokio::time::timeout(LOGIN_TIMEOUT, log_in_whenever(address, layer)).await.map_err(slow)?
+}
+
+async fn log_in_whenever(address: &Address, layer: impl Layer) -> Result<Connected, ConnectError> {
     for (host, port) in address.host_names() {
         look_up(&address.place, &host, port).await?;
     }
@@ -75,12 +79,12 @@ async fn log_in(address: &Address) -> Result<Connected, ConnectError> {
         [Host::Unix(folder)] => {
             let socket = open_socket(address, folder).await?;
             // As libpq: no TLS on a socket of Unix, whatever the mode.
-            let plain = Framed { mode: TlsMode::Disable, tls: NoTls };
+            let plain = Framed { mode: TlsMode::Disable, tls: NoTls, layer };
             let (client, connection) = framed.connect_raw(socket, plain).await.map_err(failed)?;
             Ok(keep(client, connection, address))
         }
         hosts if hosts.iter().all(|host| matches!(host, Host::Tcp(_))) => {
-            let tls = Framed { mode: address.tls, tls };
+            let tls = Framed { mode: address.tls, tls, layer };
             let (client, connection) = framed.connect(tls).await.map_err(failed)?;
             Ok(keep(client, connection, address))
         }

@@ -16,6 +16,15 @@ pub struct ServerMessage {
     message: String,
 }
 
+impl ServerMessage {
+    pub(crate) fn new(code: &str, message: &str) -> Self {
+        // Errors about data (class 22) quote the value after a colon: invalid input syntax for type integer: "…".
+        let shown =
+            if code.starts_with("22") { message.split(": \"").next().unwrap_or_default() } else { message };
+        Self { code: code.to_owned(), message: shown.to_owned() }
+    }
+}
+
 impl fmt::Display for ServerMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (SQLSTATE {})", self.message, self.code)
@@ -95,7 +104,7 @@ impl ConnectError {
             Some(said) => Self::Statement {
                 act: act.to_owned(),
                 place: place.to_owned(),
-                transient: passes(said.code()),
+                transient: passes(said.code().code()),
                 cause: Box::new(message(said)),
             },
             None if error.is_closed() || io_error(error).is_some() => {
@@ -110,7 +119,7 @@ impl ConnectError {
         let place = place.to_owned();
         if let Some(said) = error.as_db_error() {
             let cause: Cause = Box::new(message(said));
-            return if passes(said.code()) {
+            return if passes(said.code().code()) {
                 Self::Unreachable { place, cause }
             } else if refuses_login(said.code()) {
                 Self::LoginRefused { place, cause }
@@ -162,8 +171,7 @@ pub(crate) fn is_standby_conflict(error: &tokio_postgres::Error) -> bool {
 
 /// Errors that pass by themselves: connection loss, resources, shutdown, conflicts, lock and statement timeouts.
 /// Source: <https://www.postgresql.org/docs/current/errcodes-appendix.html>, read 2026-11-21.
-fn passes(code: &SqlState) -> bool {
-    let code = code.code();
+pub(crate) fn passes(code: &str) -> bool {
     ["08", "53", "57P", "40"].iter().any(|class| code.starts_with(class))
         || ["55P03", "57014"].contains(&code)
 }
@@ -182,14 +190,7 @@ fn refuses_login(code: &SqlState) -> bool {
 }
 
 fn message(said: &tokio_postgres::error::DbError) -> ServerMessage {
-    let code = said.code().code().to_owned();
-    // Errors about data (class 22) quote the value after a colon: invalid input syntax for type integer: "…".
-    let message = if code.starts_with("22") {
-        said.message().split(": \"").next().unwrap_or_default()
-    } else {
-        said.message()
-    };
-    ServerMessage { code, message: message.to_owned() }
+    ServerMessage::new(said.code().code(), said.message())
 }
 
 fn shown(error: &tokio_postgres::Error) -> String {

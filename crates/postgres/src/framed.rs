@@ -1,5 +1,5 @@
-//! A connector of the driver that agrees on TLS as libpq does, and whose streams go through [`CopyFrames`] with TLS and
-//! without.
+//! A connector of the driver that agrees on TLS as libpq does, and lays something over its streams, with TLS and
+//! without: [`CopyFrames`] for reading rows, `changes/lend.rs` for a session that streams changes.
 //!
 //! The driver lets another stream stand between it and its socket only in TLS's place. So it is told to begin with TLS
 //! at once, and the request for TLS, which it would send, is sent here.
@@ -18,34 +18,57 @@ use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream}
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
 const GRANTED: u8 = b'S';
 
-/// `tls` makes the handshake where `mode` and the server want one.
-#[derive(Clone)]
-pub(crate) struct Framed<T> {
-    pub mode: TlsMode,
-    pub tls: T,
+/// What is laid over a stream, between the wire and the driver.
+pub(crate) trait Layer: Clone + Send + Sync + 'static {
+    type Over<S: TlsStream + Unpin + Send + 'static>: TlsStream + Unpin + Send + 'static;
+
+    fn over<S: TlsStream + Unpin + Send + 'static>(&self, stream: S) -> Self::Over<S>;
 }
 
-impl<S, T: MakeTlsConnect<S>> MakeTlsConnect<S> for Framed<T>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    T::TlsConnect: Send + 'static,
-    <T::TlsConnect as TlsConnect<S>>::Future: Send,
-{
-    type Stream = CopyFrames<MaybeTls<S, T::Stream>>;
-    type TlsConnect = Framed<T::TlsConnect>;
-    type Error = T::Error;
+/// Rows in messages of a useful size.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows;
 
-    fn make_tls_connect(&mut self, domain: &str) -> Result<Self::TlsConnect, Self::Error> {
-        Ok(Framed { mode: self.mode, tls: self.tls.make_tls_connect(domain)? })
+impl Layer for Rows {
+    type Over<S: TlsStream + Unpin + Send + 'static> = CopyFrames<S>;
+
+    fn over<S: TlsStream + Unpin + Send + 'static>(&self, stream: S) -> CopyFrames<S> {
+        CopyFrames::new(stream)
     }
 }
 
-impl<S, T: TlsConnect<S> + Send + 'static> TlsConnect<S> for Framed<T>
+/// `tls` makes the handshake where `mode` and the server want one; `layer` is laid over what it gives.
+#[derive(Clone)]
+pub(crate) struct Framed<T, L> {
+    pub mode: TlsMode,
+    pub tls: T,
+    pub layer: L,
+}
+
+impl<S, T: MakeTlsConnect<S>, L: Layer> MakeTlsConnect<S> for Framed<T, L>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T::Stream: Unpin + Send + 'static,
+    T::TlsConnect: Send + 'static,
+    <T::TlsConnect as TlsConnect<S>>::Future: Send,
+{
+    type Stream = L::Over<MaybeTls<S, T::Stream>>;
+    type TlsConnect = Framed<T::TlsConnect, L>;
+    type Error = T::Error;
+
+    fn make_tls_connect(&mut self, domain: &str) -> Result<Self::TlsConnect, Self::Error> {
+        let tls = self.tls.make_tls_connect(domain)?;
+        Ok(Framed { mode: self.mode, tls, layer: self.layer.clone() })
+    }
+}
+
+impl<S, T: TlsConnect<S> + Send + 'static, L: Layer> TlsConnect<S> for Framed<T, L>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T::Stream: Unpin + Send + 'static,
     T::Future: Send,
 {
-    type Stream = CopyFrames<MaybeTls<S, T::Stream>>;
+    type Stream = L::Over<MaybeTls<S, T::Stream>>;
     type Error = Box<dyn Error + Send + Sync>;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Stream, Self::Error>> + Send>>;
 
@@ -56,7 +79,7 @@ where
             } else {
                 MaybeTls::Plain(stream)
             };
-            Ok(CopyFrames::new(stream))
+            Ok(self.layer.over(stream))
         })
     }
 }

@@ -1,4 +1,5 @@
-//! Postgres: the source that is backed up, the target that is restored to, and the catalog over SQL.
+//! Postgres: the source that is backed up and whose changes are captured, the target that is restored to, and the
+//! catalog over SQL.
 //!
 //! # Globals
 //! [`PostgresSource`] describes what lives beside a database as JSON, without any password: `provider`, `database`
@@ -9,6 +10,7 @@
 pub mod catalog;
 
 mod address;
+mod changes;
 mod child;
 mod client_tools;
 mod connect;
@@ -22,6 +24,7 @@ mod source;
 mod target;
 mod tls;
 
+pub use changes::PostgresChanges;
 pub use client_tools::PgBin;
 pub use connect::connect;
 pub use error::{ConnectError, ServerMessage};

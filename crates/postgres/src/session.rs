@@ -34,12 +34,30 @@ const PINNED: [(&str, &str); 18] = [
 /// Exists from this version on.
 pub(crate) const TRANSACTION_TIMEOUT_SINCE: u32 = 170_000;
 
+/// What every session of ours sets. Bytes of a database without encoding go through as they are; all others as UTF-8,
+/// so that digests are comparable between encodings.
+pub(crate) fn pinned(version: u32, server_encoding: &str) -> Vec<(&'static str, &'static str)> {
+    let encoding = if server_encoding == "SQL_ASCII" { "SQL_ASCII" } else { "UTF8" };
+    PINNED
+        .into_iter()
+        .filter(|(name, _)| *name != "transaction_timeout" || version >= TRANSACTION_TIMEOUT_SINCE)
+        .chain([("client_encoding", encoding)])
+        .collect()
+}
+
+/// Statements that set these. Names and values are ours and hold no quote.
+pub(crate) fn set(settings: &[(&str, &str)]) -> String {
+    settings.iter().map(|(name, value)| format!("SET {name} = '{value}'")).collect::<Vec<_>>().join("; ")
+}
+
 /// A pinned connection.
 pub(crate) struct Session {
     pub client: Client,
     pub place: String,
     /// `server_version_num`.
     pub version: u32,
+    /// The database's.
+    pub encoding: String,
     task: JoinHandle<()>,
     end: End,
     /// While a stream runs: then a drop cuts the connection, or the server would send the whole rest to nobody.
@@ -50,7 +68,8 @@ impl Session {
     pub async fn open(url: &ConnectionUrl) -> Result<Self, ConnectError> {
         let Connected { client, task, end } = connect_with_task(url).await?;
         let place = url.place().to_owned();
-        let mut session = Self { client, place, version: 0, task, end, streaming: false };
+        let encoding = String::new();
+        let mut session = Self { client, place, version: 0, encoding, task, end, streaming: false };
         let row = session
             .one(
                 "read the server's version",
@@ -59,22 +78,14 @@ impl Session {
             )
             .await?;
         session.version = row.get::<_, String>(0).parse().unwrap_or(0);
-        session.pin(&row.get::<_, String>(1)).await?;
+        session.encoding = row.get(1);
+        session.pin(&session.encoding).await?;
         Ok(session)
     }
 
-    /// Bytes of a database without encoding go through as they are; all others as UTF-8, so that digests are
-    /// comparable between encodings.
     async fn pin(&self, server_encoding: &str) -> Result<(), ConnectError> {
-        let encoding = if server_encoding == "SQL_ASCII" { "SQL_ASCII" } else { "UTF8" };
-        let pinned: Vec<(&str, &str)> = PINNED
-            .into_iter()
-            .filter(|(name, _)| *name != "transaction_timeout" || self.version >= TRANSACTION_TIMEOUT_SINCE)
-            .chain([("client_encoding", encoding)])
-            .collect();
-        let statements: Vec<String> =
-            pinned.iter().map(|(name, value)| format!("SET {name} = '{value}'")).collect();
-        self.run("pin the session's settings", &statements.join("; ")).await?;
+        let pinned = pinned(self.version, server_encoding);
+        self.run("pin the session's settings", &set(&pinned)).await?;
         let names: Vec<&str> = pinned.iter().map(|(name, _)| *name).collect();
         let sql = "SELECT n, pg_catalog.current_setting(n) FROM pg_catalog.unnest($1::text[]) n";
         for row in self.all("read the session's settings", sql, &[&names]).await? {

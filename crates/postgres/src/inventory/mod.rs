@@ -1,6 +1,7 @@
 //! What a database holds, read from its catalogs; the same for source and target, so that both name things alike.
 
 mod coverage;
+mod fingerprint;
 mod globals;
 mod objects;
 mod provider;
@@ -9,6 +10,7 @@ mod server;
 mod tables;
 
 pub(crate) use coverage::coverage;
+pub(crate) use fingerprint::schema_fingerprint;
 pub(crate) use globals::globals;
 pub(crate) use objects::{large_objects, objects};
 pub(crate) use provider::provider;

@@ -2,8 +2,9 @@
 
 mod dump;
 mod preflight;
-pub(crate) use preflight::shortened;
+pub(crate) use preflight::{lineage as lineage_of, shortened};
 mod snapshot;
+pub(crate) use snapshot::read_lsn as wal_position;
 mod strain;
 
 use crate::client_tools::PgBin;

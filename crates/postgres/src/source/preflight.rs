@@ -161,7 +161,7 @@ async fn wal_access(
     Ok((!functions.is_empty()).then_some(SourceError::NoWalAccess { place, role, functions }))
 }
 
-async fn lineage(session: &Session, database_oid: u32) -> Result<Lineage, SourceError> {
+pub(crate) async fn lineage(session: &Session, database_oid: u32) -> Result<Lineage, SourceError> {
     let act = "read the system identifier";
     let row = session
         .one(

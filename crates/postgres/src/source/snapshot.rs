@@ -83,7 +83,7 @@ fn holder_label(source: &PostgresSource) -> String {
     format!("{} holder", source.label)
 }
 
-async fn read_lsn(session: &Session, standby: bool) -> Result<Lsn, ConnectError> {
+pub(crate) async fn read_lsn(session: &Session, standby: bool) -> Result<Lsn, ConnectError> {
     let act = "read the WAL position";
     let function = if standby { "pg_last_wal_replay_lsn" } else { "pg_current_wal_lsn" };
     let row = session.one(act, &format!("SELECT {function}()::text"), &[]).await?;

@@ -101,6 +101,15 @@ impl Drop for Database {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let client = connect(&admin).await.unwrap();
+                // A database with a slot cannot be dropped, nor a slot that somebody streams from.
+                let slots = format!(
+                    "DO $$ DECLARE s record; BEGIN
+                        FOR s IN SELECT slot_name, active_pid FROM pg_replication_slots WHERE database = '{name}' LOOP
+                            PERFORM pg_terminate_backend(s.active_pid, 60000) WHERE s.active_pid IS NOT NULL;
+                            PERFORM pg_drop_replication_slot(s.slot_name);
+                        END LOOP; END $$"
+                );
+                let _ = client.batch_execute(&slots).await;
                 let _ = client.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await;
                 for role in roles {
                     let _ = client.batch_execute(&format!("DROP ROLE IF EXISTS {role}")).await;

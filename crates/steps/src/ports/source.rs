@@ -307,6 +307,34 @@ pub enum SourceError {
         #[source]
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Something keeps changes from being captured.
+    #[error("changes of {place} cannot be captured: {what}")]
+    CannotCapture {
+        /// Host, port and database.
+        place: String,
+        /// What is in the way.
+        what: String,
+        /// What a person does about it.
+        remedy: String,
+    },
+    /// Somebody streams from our slot now: another capture, or one that died and is not given up by the server yet.
+    #[error("replication slot {slot} of {place} is in use")]
+    SlotBusy {
+        /// Its name.
+        slot: String,
+        /// Host, port and database.
+        place: String,
+    },
+    /// Our slot is gone or streams nothing more: changes since what was captured last are not captured.
+    #[error("replication slot {slot} of {place} is lost: {how}")]
+    SlotLost {
+        /// Its name.
+        slot: String,
+        /// Host, port and database.
+        place: String,
+        /// What the server says about it.
+        how: String,
+    },
     /// Whoever takes our rows went away.
     #[error("the reader of {what} went away")]
     ReceiverGone {
@@ -323,6 +351,7 @@ impl Classified for SourceError {
             | Self::GaveWay { .. }
             | Self::LockNotGranted { .. }
             | Self::StandbyConflict { .. }
+            | Self::SlotBusy { .. }
             | Self::TooFewConnections { .. } => FailureClass::Transient,
             Self::Statement { transient, .. } if *transient => FailureClass::Transient,
             Self::UnknownHost { .. }
@@ -337,6 +366,8 @@ impl Classified for SourceError {
             | Self::ClientFailed { .. }
             | Self::TableChanged { .. }
             | Self::TooFewLocks { .. }
+            | Self::CannotCapture { .. }
+            | Self::SlotLost { .. }
             | Self::Statement { .. } => FailureClass::Permanent,
         }
     }
@@ -400,12 +431,25 @@ impl Classified for SourceError {
                  and restart the server; then run again"
                     .to_owned()
             }
+            Self::CannotCapture { remedy, .. } => format!("{remedy}; then run again"),
+            Self::SlotBusy { .. } => {
+                "wait until the other capture ended (pg_replication_slots shows its process; the server gives up a dead \
+                 one after a minute), then run again"
+                    .to_owned()
+            }
+            Self::SlotLost { .. } => {
+                "keepsake protect makes a new slot, then keepsake backup a full backup from which on points in time can \
+                 be restored again"
+                    .to_owned()
+            }
         };
-        Explanation {
-            at_risk: "no new recovery point was made; the source is untouched and older backups stand"
-                .to_owned(),
-            next,
-        }
+        let at_risk = match self {
+            Self::SlotLost { .. } => {
+                "points in time after the last segment cannot be restored; all before, and all full backups, stand"
+            }
+            _ => "no new recovery point was made; the source is untouched and older backups stand",
+        };
+        Explanation { at_risk: at_risk.to_owned(), next }
     }
 }
 

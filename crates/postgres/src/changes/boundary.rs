@@ -1,0 +1,42 @@
+//! What the stream of changes does not carry, and marks in the write-ahead log.
+
+use crate::inventory;
+use crate::session::Session;
+use keepsake_steps::ports::{Boundary, Mark, SourceError};
+
+/// What our messages in the write-ahead log are called.
+const MESSAGE_PREFIX: &str = "keepsake";
+
+/// From this version on a message may ask to be flushed at once. Before, the server's own writer does it within its
+/// delay of 200 ms, three times that at most; only flushed WAL is streamed.
+/// Source: <https://www.postgresql.org/docs/current/wal-async-commit.html>, read 2026-11-21.
+const FLUSHED_SINCE: u32 = 170_000;
+
+pub(super) async fn mark(session: &Session) -> Result<Mark, SourceError> {
+    let act = "leave a mark in the write-ahead log";
+    let flush = if session.version >= FLUSHED_SINCE { ", true" } else { "" };
+    let sql = format!(
+        "SELECT clock_timestamp(), pg_logical_emit_message(false, '{MESSAGE_PREFIX}', ''{flush})::text"
+    );
+    let row = session.one(act, &sql, &[]).await?;
+    let lsn: String = row.get(1);
+    let lsn = lsn.parse().map_err(|_| session.strange(act, format!("\"{lsn}\" is no WAL position")))?;
+    Ok(Mark { lsn, at: row.get(0) })
+}
+
+pub(super) async fn boundary(session: &Session) -> Result<Boundary, SourceError> {
+    let act = "read snapshot and clock";
+    session.run(act, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let row = session.one(act, "SELECT pg_current_snapshot()::text, clock_timestamp()", &[]).await?;
+    let snapshot: String = row.get(0);
+    let boundary = Boundary {
+        snapshot: snapshot
+            .parse()
+            .map_err(|_| session.strange(act, format!("\"{snapshot}\" is no snapshot")))?,
+        at: row.get(1),
+        sequences: inventory::sequences(session).await?,
+        schema_fingerprint: inventory::schema_fingerprint(session).await?,
+    };
+    session.run(act, "COMMIT").await?;
+    Ok(boundary)
+}

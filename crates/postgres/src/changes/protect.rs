@@ -1,0 +1,75 @@
+//! Publication, then slot: a slot whose publication came later could not stream what was written in between.
+
+use super::publication::{Memory, Table};
+use super::slot::SlotName;
+use super::{boundary, preflight, publication, slot, unprotect};
+use crate::session::{Session, pinned, set};
+use keepsake_domain::Lsn;
+use keepsake_steps::ports::{ProtectWishes, Protection, SourceError};
+
+pub(super) async fn protect(
+    session: &Session,
+    slot: &SlotName,
+    wishes: &ProtectWishes,
+) -> Result<Protection, SourceError> {
+    let state = slot::state(session, slot).await?;
+    preflight::preflight(session, state.is_none()).await?;
+    let memory = publication::memory(session, slot).await?;
+    let is_first = memory.is_none();
+    // A slot that was lost streams nothing more, nor does one whose publication was not there all the time.
+    let standing = state.filter(|state| state.lost.is_none() && !is_first);
+    if standing.is_none() {
+        slot::drop_slot(session, slot).await?;
+    }
+    let made = async {
+        let tables = published(session, slot, wishes, memory).await?;
+        let lsn = match &standing {
+            Some(state) => state.confirmed_lsn,
+            None => made_anew(session, slot).await?,
+        };
+        Ok((tables, lsn))
+    };
+    let (tables, lsn) = match made.await {
+        Ok(made) => made,
+        Err(error) => {
+            // What the first call could not finish it takes back; its error is what counts.
+            if is_first {
+                let _ = unprotect::unprotect(session, slot).await;
+            }
+            return Err(error);
+        }
+    };
+    let of = |table: &&Table| table.obstacle.is_none();
+    Ok(Protection {
+        slot: slot.name().to_owned(),
+        publication: slot.publication().to_owned(),
+        is_new: standing.is_none(),
+        lsn,
+        boundary: boundary::boundary(session).await?,
+        published: tables.iter().filter(of).map(|table| table.name.clone()).collect(),
+        not_captured: tables.iter().filter_map(Table::not_captured).collect(),
+    })
+}
+
+async fn published(
+    session: &Session,
+    slot: &SlotName,
+    wishes: &ProtectWishes,
+    memory: Option<Memory>,
+) -> Result<Vec<Table>, SourceError> {
+    if memory.is_none() {
+        publication::create(session, slot).await?;
+    }
+    let mut tables = publication::tables(session, slot).await?;
+    if wishes.identity_full {
+        publication::identify(session, slot, &mut tables, memory.unwrap_or_default()).await?;
+    }
+    publication::align(session, slot, &tables).await?;
+    Ok(tables)
+}
+
+async fn made_anew(session: &Session, slot: &SlotName) -> Result<Lsn, SourceError> {
+    let lsn = slot::create(session, slot).await?;
+    session.run("pin the session's settings", &set(&pinned(session.version, &session.encoding))).await?;
+    Ok(lsn)
+}

@@ -1,0 +1,227 @@
+//! Our publication: which tables are in it, and which must not be.
+//!
+//! Publishing a table that has no usable replica identity makes its users' UPDATE and DELETE fail. So tables are named
+//! one by one, each `ONLY` itself (without it, all that inherit from it would be published too), and a table that lost
+//! its identity is taken out again.
+
+use super::slot::SlotName;
+use crate::error::lock_not_granted;
+use crate::inventory::FOREIGN_SCHEMAS;
+use crate::session::Session;
+use keepsake_domain::{NotCaptured, NotCapturedReason, TableName, quote_identifier};
+use keepsake_steps::ports::SourceError;
+use serde::{Deserialize, Serialize};
+
+/// Tables in one statement, so that it stays small.
+const AT_ONCE: usize = 500;
+
+/// For the lock that a change of a replica identity needs. Every statement on the table waits behind us meanwhile.
+const IDENTITY_PATIENCE: &str = "SET LOCAL lock_timeout = '2s'";
+
+/// From this version on a replica identity may hold no generated column, which are not published.
+const GENERATED_FORBIDDEN_SINCE: u32 = 180_000;
+
+/// A table with rows of its own, as capture sees it.
+#[derive(Debug, Clone)]
+pub(super) struct Table {
+    pub name: TableName,
+    /// `None`: its changes can be captured.
+    pub obstacle: Option<NotCapturedReason>,
+    /// Whether `REPLICA IDENTITY FULL` would help.
+    pub full_helps: bool,
+    pub is_published: bool,
+    /// `relreplident`.
+    identity: String,
+}
+
+/// Whether the server can tell which row was changed by this index. Until version 17 the stream silently leaves
+/// generated columns out of a key, from 18 on the user's UPDATE fails.
+const KEY: &str =
+    "EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisvalid AND i.indimmediate
+    AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey::int2[])
+                    AND a.attgenerated <> '') AND ";
+
+fn statement(version: u32) -> String {
+    let full = if version >= GENERATED_FORBIDDEN_SINCE {
+        "NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attgenerated <> '')"
+    } else {
+        "true"
+    };
+    format!(
+        "SELECT n.nspname, c.relname, CASE
+                WHEN c.relkind = 'f' THEN 'foreign'
+                WHEN EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
+                             AND d.deptype = 'e') THEN 'extension'
+                WHEN c.relpersistence = 'u' THEN 'unlogged'
+                WHEN NOT pg_has_role(c.relowner, 'USAGE') THEN 'not owner'
+                WHEN c.relreplident = 'f' AND {full} OR c.relreplident = 'd' AND {KEY} i.indisprimary)
+                     OR c.relreplident = 'i' AND {KEY} i.indisreplident) THEN 'captured'
+                ELSE 'no identity' END,
+            {full},
+            EXISTS (SELECT FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
+                    WHERE r.prrelid = c.oid AND p.pubname::text = $1),
+            c.relreplident::text
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind IN ('r', 'f') AND c.relpersistence <> 't' AND {FOREIGN_SCHEMAS}
+        ORDER BY n.nspname COLLATE \"C\", c.relname COLLATE \"C\""
+    )
+}
+
+/// All tables and partitions, sorted.
+pub(super) async fn tables(session: &Session, slot: &SlotName) -> Result<Vec<Table>, SourceError> {
+    let rows = session.all("list the tables", &statement(session.version), &[&slot.publication()]).await?;
+    let table = |row: &tokio_postgres::Row| {
+        let obstacle = match row.get(2) {
+            "captured" => None,
+            "foreign" => Some(NotCapturedReason::Foreign),
+            "extension" => Some(NotCapturedReason::OwnedByExtension),
+            "unlogged" => Some(NotCapturedReason::Unlogged),
+            "not owner" => Some(NotCapturedReason::NotOwner),
+            _ => Some(NotCapturedReason::NoReplicaIdentity),
+        };
+        Table {
+            name: TableName { schema: row.get(0), name: row.get(1) },
+            obstacle,
+            full_helps: row.get(3),
+            is_published: row.get(4),
+            identity: row.get(5),
+        }
+    };
+    Ok(rows.iter().map(table).collect())
+}
+
+impl Table {
+    pub fn not_captured(&self) -> Option<NotCaptured> {
+        self.obstacle.map(|reason| NotCaptured { table: self.name.clone(), reason })
+    }
+}
+
+/// Tables of our publication, sorted.
+pub(super) async fn published(session: &Session, slot: &SlotName) -> Result<Vec<TableName>, SourceError> {
+    let sql =
+        "SELECT n.nspname, c.relname FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid
+            JOIN pg_class c ON c.oid = r.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE p.pubname::text = $1 ORDER BY n.nspname COLLATE \"C\", c.relname COLLATE \"C\"";
+    let rows = session.all("list the published tables", sql, &[&slot.publication()]).await?;
+    Ok(rows.iter().map(|row| TableName { schema: row.get(0), name: row.get(1) }).collect())
+}
+
+/// What the comment on our publication holds, as JSON: what must be set back when it goes.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Memory {
+    /// Replica identities that we set.
+    pub identity_full: Vec<Before>,
+}
+
+/// A table whose replica identity we set, and what it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Before {
+    pub table: TableName,
+    /// `relreplident`.
+    pub was: String,
+}
+
+/// What our publication remembers; `None` when there is none.
+pub(super) async fn memory(session: &Session, slot: &SlotName) -> Result<Option<Memory>, SourceError> {
+    let sql = "SELECT COALESCE(obj_description(oid, 'pg_publication'), '{}') FROM pg_publication
+        WHERE pubname::text = $1";
+    let act = "read the publication";
+    let rows = session.all(act, sql, &[&slot.publication()]).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    // A comment that somebody else wrote remembers nothing.
+    Ok(Some(serde_json::from_str(row.get(0)).unwrap_or_default()))
+}
+
+/// Makes the publication, without any table.
+pub(super) async fn create(session: &Session, slot: &SlotName) -> Result<(), SourceError> {
+    let sql = format!(
+        "CREATE PUBLICATION {} WITH (publish = 'insert, update, delete, truncate', publish_via_partition_root = false)",
+        quote_identifier(slot.publication())
+    );
+    Ok(session.run("make the publication", &sql).await?)
+}
+
+/// Brings the publication to the tables whose changes can be captured. Removing comes first: it is what keeps the
+/// source's own statements from failing.
+pub(super) async fn align(session: &Session, slot: &SlotName, tables: &[Table]) -> Result<(), SourceError> {
+    let names = |which: &dyn Fn(&&Table) -> bool| -> Vec<String> {
+        tables.iter().filter(which).map(|table| format!("ONLY {}", table.name.quoted())).collect()
+    };
+    let gone = names(&|table| table.is_published && table.obstacle.is_some());
+    let new = names(&|table| !table.is_published && table.obstacle.is_none());
+    for (verb, names) in [("DROP", gone), ("ADD", new)] {
+        for some in names.chunks(AT_ONCE) {
+            let publication = quote_identifier(slot.publication());
+            let sql = format!("ALTER PUBLICATION {publication} {verb} TABLE {}", some.join(", "));
+            session.run("publish tables", &sql).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Sets `REPLICA IDENTITY FULL` where a table has no other and it helps. What it was is written down before, so that a
+/// call that dies in between leaves nothing that is not known.
+pub(super) async fn identify(
+    session: &Session,
+    slot: &SlotName,
+    tables: &mut [Table],
+    mut memory: Memory,
+) -> Result<(), SourceError> {
+    let lacks =
+        |table: &&mut Table| table.obstacle == Some(NotCapturedReason::NoReplicaIdentity) && table.full_helps;
+    let wanting: Vec<&mut Table> = tables.iter_mut().filter(lacks).collect();
+    for table in &wanting {
+        memory.identity_full.retain(|before| before.table != table.name);
+        memory.identity_full.push(Before { table: table.name.clone(), was: table.identity.clone() });
+    }
+    if wanting.is_empty() {
+        return Ok(());
+    }
+    remember(session, slot, &memory).await?;
+    for table in wanting {
+        set_identity(session, &table.name, "FULL").await?;
+        table.obstacle = None;
+    }
+    Ok(())
+}
+
+async fn remember(session: &Session, slot: &SlotName, memory: &Memory) -> Result<(), SourceError> {
+    let act = "write down replica identities";
+    let json = serde_json::to_string(memory).map_err(|error| session.strange(act, error.to_string()))?;
+    let publication = quote_identifier(slot.publication());
+    let sql = format!("COMMENT ON PUBLICATION {publication} IS '{}'", json.replace('\'', "''"));
+    Ok(session.run(act, &sql).await?)
+}
+
+/// Sets the replica identities back that we set, where the tables still have them; answers their names.
+pub(super) async fn forget(session: &Session, memory: &Memory) -> Result<Vec<TableName>, SourceError> {
+    let still_full = "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = $1::text AND c.relname = $2::text AND c.relreplident = 'f' AND c.relkind = 'r')";
+    let mut set_back = Vec::new();
+    for before in &memory.identity_full {
+        let (schema, name) = (&before.table.schema, &before.table.name);
+        let row = session.one("read the replica identity", still_full, &[schema, name]).await?;
+        if row.get(0) {
+            // `i` here is an index that was dropped, which means the same.
+            let identity = if before.was == "d" { "DEFAULT" } else { "NOTHING" };
+            set_identity(session, &before.table, identity).await?;
+            set_back.push(before.table.clone());
+        }
+    }
+    Ok(set_back)
+}
+
+async fn set_identity(session: &Session, table: &TableName, identity: &str) -> Result<(), SourceError> {
+    let act = format!("set the replica identity of {table}");
+    let sql = format!(
+        "BEGIN; {IDENTITY_PATIENCE}; ALTER TABLE {} REPLICA IDENTITY {identity}; COMMIT",
+        table.quoted()
+    );
+    let Err(error) = session.client.batch_execute(&sql).await else { return Ok(()) };
+    let _ = session.client.batch_execute("ROLLBACK").await;
+    if lock_not_granted(session.cause(&error)) {
+        let what = format!("table {table}");
+        return Err(SourceError::LockNotGranted { what, place: session.place.clone() });
+    }
+    Err(session.failed(&act, &error).into())
+}

@@ -1,0 +1,53 @@
+//! Capturing changes, on real servers.
+
+mod decode;
+mod fingerprint;
+mod harm;
+mod protect;
+mod refused;
+mod server;
+mod stream;
+mod versions;
+
+use crate::support::*;
+use decode::Decoder;
+use keepsake_domain::Lsn;
+use keepsake_postgres::PostgresChanges;
+use keepsake_steps::ports::{ChangeMessage, ChangeSource, ChangeStream, ProtectWishes, Protection};
+
+/// A database's changes; the source is called as the database, whose name is its own.
+fn changes_of(db: &Database) -> PostgresChanges {
+    PostgresChanges::new(db.url(), &db.name)
+}
+
+fn slot_of(db: &Database) -> String {
+    format!("keepsake_{}", db.name)
+}
+
+async fn protected(db: &Database) -> (PostgresChanges, Protection) {
+    let changes = changes_of(db);
+    let protection = changes.protect(&ProtectWishes::default()).await;
+    (changes, protection.unwrap_or_else(|error| panic!("{}", all_text(&error))))
+}
+
+async fn open(changes: &PostgresChanges, from: Lsn) -> Box<dyn ChangeStream> {
+    changes.stream(from).await.unwrap_or_else(|error| panic!("{}", all_text(&error)))
+}
+
+/// Every change that was committed before now, as lines, and where the stream stands behind them.
+async fn drained(changes: &PostgresChanges, stream: &mut dyn ChangeStream) -> (Vec<String>, Lsn) {
+    let mark = changes.mark().await.unwrap().lsn;
+    let mut decoder = Decoder::default();
+    loop {
+        match stream.next().await.unwrap_or_else(|error| panic!("{}", all_text(&error))) {
+            ChangeMessage::Wal { start, payload, .. } => decoder.take(start, &payload),
+            ChangeMessage::Keepalive { end } if end >= mark => return (decoder.lines(), end),
+            ChangeMessage::Keepalive { .. } => {}
+        }
+    }
+}
+
+/// How far the slot was confirmed.
+async fn confirmed(changes: &PostgresChanges) -> Lsn {
+    changes.capture_state().await.unwrap().slot.expect("a slot").confirmed_lsn
+}

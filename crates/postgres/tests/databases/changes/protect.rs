@@ -1,0 +1,129 @@
+use super::*;
+use keepsake_steps::ports::SourceError;
+
+/// Everything in the catalogs that protecting a database may touch.
+async fn traces(db: &Database) -> Vec<String> {
+    let sql = "SELECT 'slot ' || slot_name FROM pg_replication_slots WHERE database = current_database()
+        UNION ALL SELECT 'publication ' || pubname FROM pg_publication
+        UNION ALL SELECT 'published ' || prrelid::regclass FROM pg_publication_rel
+        UNION ALL SELECT 'comment ' || description FROM pg_description WHERE classoid = 'pg_publication'::regclass
+        UNION ALL SELECT 'identity of ' || oid::regclass || ' ' || relreplident::text FROM pg_class
+            WHERE relkind IN ('r', 'p') AND oid >= 16384
+        UNION ALL SELECT 'object ' || oid FROM pg_class WHERE oid >= 16384 ORDER BY 1";
+    db.client().await.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn protecting_and_unprotecting_twice_leaves_no_trace() {
+    let db = Database::source().await;
+    // An identity whose index was dropped means the same as none, and none is what it gets back.
+    db.run(&format!("{}; DROP TABLE index_gone", harm::SHAPES)).await;
+    let changes = changes_of(&db);
+    let before = (traces(&db).await, changes.boundary().await.unwrap().schema_fingerprint);
+    assert_eq!(changes.unprotect().await.unwrap().removed, Vec::<String>::new());
+    let wishes = ProtectWishes { identity_full: true };
+    let first = changes.protect(&wishes).await.unwrap_or_else(|error| panic!("{}", all_text(&error)));
+    let protected = traces(&db).await;
+    let second = changes.protect(&wishes).await.unwrap();
+    assert_eq!((first.is_new, second.is_new), (true, false));
+    assert_eq!((&first.published, &first.not_captured), (&second.published, &second.not_captured));
+    assert_eq!(traces(&db).await, protected);
+    let state = changes.capture_state().await.unwrap();
+    assert_eq!(state.published, first.published);
+    assert_eq!(
+        state.slot.as_ref().map(|slot| (slot.name.clone(), slot.lost.clone())),
+        Some((slot_of(&db), None))
+    );
+    assert_eq!((first.slot, first.lsn), (slot_of(&db), state.slot.unwrap().confirmed_lsn));
+
+    let removed = changes.unprotect().await.unwrap().removed;
+    for wanted in [
+        format!("replication slot {}", slot_of(&db)),
+        format!("publication {}", slot_of(&db)),
+        "replica identity of public.bare".to_owned(),
+    ] {
+        assert!(removed.contains(&wanted), "{wanted} is not in {removed:?}");
+    }
+    assert_eq!(changes.unprotect().await.unwrap().removed, Vec::<String>::new());
+    assert_eq!((traces(&db).await, changes.boundary().await.unwrap().schema_fingerprint), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_that_are_new_join_and_those_that_are_gone_disturb_nobody() {
+    let db = Database::source().await;
+    db.run("CREATE TABLE a (n integer PRIMARY KEY); CREATE TABLE b (n integer PRIMARY KEY)").await;
+    let (changes, first) = protected(&db).await;
+    db.run("CREATE TABLE c (n integer PRIMARY KEY); DROP TABLE a; ALTER TABLE b RENAME TO d").await;
+    let (_, second) = protected(&db).await;
+    assert_eq!((second.is_new, second.lsn), (false, first.lsn));
+    let names: Vec<&str> = second.published.iter().map(|table| table.name.as_str()).collect();
+    assert_eq!(names, ["c", "d"]);
+    db.run("INSERT INTO c VALUES (1); INSERT INTO d VALUES (2)").await;
+    let mut stream = open(&changes, first.lsn).await;
+    let (lines, _) = drained(&changes, stream.as_mut()).await;
+    assert_eq!(lines, ["BEGIN", "INSERT public.c N 1", "INSERT public.d N 2", "COMMIT"]);
+}
+
+/// Between the two the server forgot which tables were published, so nothing from before can be streamed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_whose_publication_was_dropped_is_made_anew_and_says_so() {
+    let db = Database::source().await;
+    db.run("CREATE TABLE t (n integer PRIMARY KEY)").await;
+    let (changes, first) = protected(&db).await;
+    db.run(&format!("INSERT INTO t VALUES (1); DROP PUBLICATION {}; INSERT INTO t VALUES (2)", slot_of(&db)))
+        .await;
+    let (_, second) = protected(&db).await;
+    assert!(second.is_new && second.lsn > first.lsn);
+    db.run("INSERT INTO t VALUES (3)").await;
+    let mut stream = open(&changes, second.lsn).await;
+    let (lines, _) = drained(&changes, stream.as_mut()).await;
+    assert_eq!(lines, ["BEGIN", "INSERT public.t N 3", "COMMIT"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_somebody_dropped_is_told_as_lost_and_made_anew() {
+    let db = Database::source().await;
+    db.run("CREATE TABLE t (n integer PRIMARY KEY)").await;
+    let (changes, first) = protected(&db).await;
+    db.client().await.query("SELECT pg_drop_replication_slot($1)", &[&slot_of(&db)]).await.unwrap();
+    assert_eq!(changes.capture_state().await.unwrap().slot, None);
+    let Err(error) = changes.stream(first.lsn).await else { panic!("a stream without slot") };
+    assert!(matches!(error, SourceError::SlotLost { .. }), "{}", all_text(&error));
+    assert!(protected(&db).await.1.is_new);
+}
+
+/// A change of an identity needs the strongest lock; whoever comes behind us waits for it too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_locked_stops_protecting_after_two_seconds_and_nothing_stays_behind() {
+    let db = Database::source().await;
+    db.run("CREATE TABLE a (n integer); CREATE TABLE b (n integer)").await;
+    let before = traces(&db).await;
+    let user = db.client().await;
+    user.batch_execute("BEGIN; SELECT * FROM b").await.unwrap();
+    let changes = changes_of(&db);
+    let error = changes.protect(&ProtectWishes { identity_full: true }).await.unwrap_err();
+    assert!(
+        matches!(&error, SourceError::LockNotGranted { what, .. } if what == "table public.b"),
+        "{}",
+        all_text(&error)
+    );
+    assert_eq!(traces(&db).await, before);
+    user.batch_execute("COMMIT").await.unwrap();
+    changes.protect(&ProtectWishes { identity_full: true }).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_boundary_has_the_sequences_and_a_snapshot_behind_all_that_committed() {
+    let db = Database::source().await;
+    db.run("CREATE SEQUENCE s; SELECT nextval('s'), nextval('s'); CREATE SEQUENCE \"T\"").await;
+    let client = db.client().await;
+    let xid: String = client.query_one("SELECT pg_current_xact_id()::text", &[]).await.unwrap().get(0);
+    let boundary = changes_of(&db).boundary().await.unwrap();
+    let values: Vec<(String, i64, bool)> = boundary
+        .sequences
+        .iter()
+        .map(|one| (one.sequence.name.clone(), one.last_value, one.is_called))
+        .collect();
+    assert_eq!(values, [("T".to_owned(), 1, false), ("s".to_owned(), 2, true)]);
+    assert!(boundary.snapshot.sees(xid.parse().unwrap()), "{:?}", boundary.snapshot);
+}
