@@ -7,7 +7,7 @@ use crate::ports::{
 use crate::{Run, StepError, Work};
 use bytes::Bytes;
 use keepsake_archive::{ArchiveLayout, BackupIdentity, KeyFile, Recipient, wrap_for};
-use keepsake_domain::{BackupId, FailureClass};
+use keepsake_domain::{BackupId, FailureClass, Timestamp};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -190,15 +190,7 @@ pub async fn write_key(
     recovery: &[Recipient],
 ) -> Result<Recipient, StepError> {
     let key = layout.keys(1);
-    let identity = BackupIdentity::generate();
-    let mut holders = vec![with.key_holder.wrap(&identity, layout.backup_id).await?];
-    for recipient in recovery {
-        let wrapped = wrap_for(&identity, recipient)?;
-        if !holders.iter().any(|holder| holder.holder() == wrapped.holder()) {
-            holders.push(wrapped);
-        }
-    }
-    let file = KeyFile::new(layout.backup_id, identity.recipient(), holders, with.clock.now())?;
+    let (identity, file) = draw_key(with.key_holder, layout.backup_id, recovery, with.clock.now()).await?;
     // Before the key file: where that stands, its seal key stands.
     with.work.put_seal_key(&file.recipient, &identity.seal_key()).await?;
     let json = file.to_json().map_err(|cause| StepError::Work { key: key.clone(), cause })?;
@@ -210,6 +202,25 @@ pub async fn write_key(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// A new key pair, and its private half wrapped for every holder. Nothing is written.
+pub(crate) async fn draw_key(
+    key_holder: &dyn KeyHolder,
+    id: BackupId,
+    recovery: &[Recipient],
+    now: Timestamp,
+) -> Result<(BackupIdentity, KeyFile), StepError> {
+    let identity = BackupIdentity::generate();
+    let mut holders = vec![key_holder.wrap(&identity, id).await?];
+    for recipient in recovery {
+        let wrapped = wrap_for(&identity, recipient)?;
+        if !holders.iter().any(|holder| holder.holder() == wrapped.holder()) {
+            holders.push(wrapped);
+        }
+    }
+    let file = KeyFile::new(id, identity.recipient(), holders, now)?;
+    Ok((identity, file))
 }
 
 fn run(

@@ -4,7 +4,7 @@ use crate::ports::{
     CatalogError, InstancesError, KeyHolderError, NoticesError, RepositoryError, SecretsError, SourceError,
     TargetError,
 };
-use keepsake_archive::{KeyError, ManifestError, OpenError, SealError};
+use keepsake_archive::{KeyError, ManifestError, OpenError, SealError, SegmentError, StrangeMessage};
 use keepsake_domain::{Classified, Explanation, FailureClass};
 
 /// A step's failure.
@@ -46,6 +46,12 @@ pub enum StepError {
     /// A manifest.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// A segment's records.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    /// A message of the stream of changes.
+    #[error(transparent)]
+    Message(#[from] StrangeMessage),
     /// The step itself found that something is not as it must be.
     #[error("{what}")]
     Found {
@@ -102,6 +108,8 @@ impl StepError {
             Self::Open(error) => error,
             Self::Key(error) => error,
             Self::Manifest(error) => error,
+            Self::Segment(error) => error,
+            Self::Message(error) => error,
             Self::Found { .. } | Self::Work { .. } | Self::WorkerDied { .. } => return None,
         })
     }

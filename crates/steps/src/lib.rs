@@ -3,17 +3,22 @@
 pub mod ports;
 
 mod begin_backup;
+mod capture_changes;
+mod capture_segment;
+mod chain;
 mod copy_object;
 mod dump;
 mod error;
 mod hold_snapshot;
 mod list_backups;
+mod list_changes;
 mod open_backup;
 mod pace;
 mod read_back;
 mod rechunk;
 mod record_failure;
 mod record_outcome;
+mod relations;
 mod replicate_backup;
 mod restore_backup;
 mod run;
@@ -23,6 +28,7 @@ mod target_fit;
 mod test_instance;
 mod upload_parts;
 mod verify_archive;
+mod verify_changes;
 mod verify_restore;
 mod work;
 
@@ -30,11 +36,16 @@ pub use begin_backup::{
     BeginCatalog, BeginRequest, KeyDrawing, LEASE_TTL, Preparation, open_run, prepare_run, read_policy,
     recovery_recipients, write_key,
 };
+pub use capture_changes::{Captured, SegmentBounds, Until, capture_changes};
+pub use chain::{Capture, ProtectedSource, protect_source};
 pub use dump::{Dumper, dump};
 pub use error::StepError;
 pub use hold_snapshot::{GRACE, Holder, Lane, hold_snapshot, release_snapshot, renew_lease};
 pub use list_backups::{StandingBackup, find_backup, find_layout, manifest_keys, read_backup};
-pub use open_backup::{newest_keys, open_backup, open_backup_with_recovery_key};
+pub use list_changes::{
+    ChangesManifest, StandingChanges, change_history, changes_keys, changes_of, read_changes,
+};
+pub use open_backup::{Lock, Locked, newest_keys, open_backup, open_backup_with_recovery_key};
 pub use read_back::{Comparison, read_back};
 pub use record_failure::{
     CleanUp, FailedRun, OpenRepository, end_unopened, record_failure, release_unopened,
@@ -53,5 +64,6 @@ pub use test_instance::{
 };
 pub use upload_parts::{PartSeen, upload_parts};
 pub use verify_archive::{Damage, Depth, verify_archive, verify_link};
+pub use verify_changes::{verify_links, verify_segment};
 pub use verify_restore::{RestoreFacts, certify, store_certificate};
 pub use work::{DumpPlan, TakenSnapshot, Work};

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 mod batches;
+mod capture;
 mod cut_streams;
 mod failed_run;
 mod fault_sweep;

@@ -5,8 +5,8 @@ use crate::Faults;
 use async_trait::async_trait;
 use keepsake_domain::{Lsn, PartPlan, SequenceValue, Timestamp, TransactionSnapshot};
 use keepsake_steps::ports::{
-    ChunkReceiver, ChunkSender, GiveWay, HeldSnapshot, RowReader, RowWriter, SourceError, Strain,
-    TargetError, Waiting,
+    ChangeMessage, ChangeStream, ChunkReceiver, ChunkSender, GiveWay, HeldSnapshot, RowReader, RowWriter,
+    SourceError, Strain, TargetError, Waiting,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,5 +113,35 @@ impl HeldSnapshot for FaultyHeldSnapshot {
     async fn end(self: Box<Self>) -> Result<(), SourceError> {
         let Self { inner, faults } = *self;
         faults.around("HeldSnapshot.end".to_owned(), inner.end(), SourceError::of_script).await
+    }
+}
+
+/// A stream of changes with faults.
+pub struct FaultyChangeStream {
+    inner: Box<dyn ChangeStream>,
+    faults: Arc<Faults>,
+}
+
+impl FaultyChangeStream {
+    pub(super) fn wrap(inner: Box<dyn ChangeStream>, faults: &Arc<Faults>) -> Box<dyn ChangeStream> {
+        Box::new(Self { inner, faults: Arc::clone(faults) })
+    }
+}
+
+#[async_trait]
+impl ChangeStream for FaultyChangeStream {
+    async fn next(&mut self) -> Result<ChangeMessage, SourceError> {
+        let act = self.inner.next();
+        self.faults.around("ChangeStream.next".to_owned(), act, SourceError::of_script).await
+    }
+
+    async fn confirm(&mut self, lsn: Lsn) -> Result<(), SourceError> {
+        let act = self.inner.confirm(lsn);
+        self.faults.around("ChangeStream.confirm".to_owned(), act, SourceError::of_script).await
+    }
+
+    async fn end(self: Box<Self>) -> Result<(), SourceError> {
+        let Self { inner, faults } = *self;
+        faults.around("ChangeStream.end".to_owned(), inner.end(), SourceError::of_script).await
     }
 }

@@ -5,7 +5,7 @@
 mod connections;
 mod ports;
 
-pub use connections::{FaultyHeldSnapshot, FaultyRowReader, FaultyRowWriter};
+pub use connections::{FaultyChangeStream, FaultyHeldSnapshot, FaultyRowReader, FaultyRowWriter};
 
 use crate::{Faults, ScriptedFault};
 use keepsake_steps::ports::{

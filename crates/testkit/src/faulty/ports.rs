@@ -1,6 +1,6 @@
 //! The ports whose calls borrow nothing but their arguments: one line for each call.
 
-use super::{Faulty, FaultyHeldSnapshot, FaultyRowReader, FaultyRowWriter, OfScript};
+use super::{Faulty, FaultyChangeStream, FaultyHeldSnapshot, FaultyRowReader, FaultyRowWriter, OfScript};
 use async_trait::async_trait;
 use keepsake_archive::{BackupIdentity, Manifest, WrappedKey};
 use keepsake_domain::{
@@ -8,11 +8,12 @@ use keepsake_domain::{
     TableShape, Timestamp,
 };
 use keepsake_steps::ports::{
-    AlertLog, CatalogError, ChunkReceiver, ChunkSender, CompletedBackup, Copies, CopyRecord, DatabaseShape,
-    Execution, Executions, FailureRecord, HeldSnapshot, Holds, Instance, InstanceSpec, Instances,
-    InstancesError, KeyHolder, KeyHolderError, Lease, Leases, LiveHold, LoadedPart, NewExecution, Notices,
-    NoticesError, Policies, Policy, RowReader, RowWriter, RunningTest, SchemaSection, Secrets, SecretsError,
-    Source, SourceError, SourceFacts, Target, TargetError, TargetFacts, TestOutcome, Tests,
+    AlertLog, Boundary, CaptureState, CatalogError, ChangeSource, ChangeStream, ChunkReceiver, ChunkSender,
+    CompletedBackup, Copies, CopyRecord, DatabaseShape, Execution, Executions, FailureRecord, HeldSnapshot,
+    Holds, Instance, InstanceSpec, Instances, InstancesError, KeyHolder, KeyHolderError, Lease, Leases,
+    LiveHold, LoadedPart, Mark, NewExecution, Notices, NoticesError, Policies, Policy, ProtectWishes,
+    Protection, RowReader, RowWriter, RunningTest, SchemaSection, Secrets, SecretsError, Source, SourceError,
+    SourceFacts, Target, TargetError, TargetFacts, TestOutcome, Tests, Unprotected,
 };
 use std::time::Duration;
 use uuid::Uuid;
@@ -127,4 +128,13 @@ faulty! { Target fails with TargetError;
     fn left_out() -> Vec<keepsake_domain::LeftOut>;
     fn restore_globals(globals: &serde_json::Value) -> keepsake_domain::GlobalsOutcome;
     fn finish() -> ();
+}
+
+faulty! { ChangeSource fails with SourceError;
+    fn capture_state() -> CaptureState;
+    fn protect(wishes: &ProtectWishes) -> Protection;
+    fn unprotect() -> Unprotected;
+    fn stream(from: keepsake_domain::Lsn) -> Box<dyn ChangeStream> as FaultyChangeStream;
+    fn mark() -> Mark;
+    fn boundary() -> Boundary;
 }

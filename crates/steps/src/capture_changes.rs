@@ -1,0 +1,224 @@
+//! Capture: stream changes from the slot into segments, and confirm to the server only what stands in the repository.
+
+use crate::StepError;
+use crate::capture_segment::{Filled, Reading};
+use crate::chain::{Capture, RunKey, begin_chain, lost, not_protected, other_lineage, put_manifest};
+use crate::list_changes::{StandingChanges, newest_changes};
+use crate::ports::CaptureState;
+use crate::streams::{Sealing, upload_sealed};
+use bytes::Bytes;
+use keepsake_archive::{
+    Attempt, ChainReason, ChangesKey, ChangesLayout, Content, FORMAT_VERSION, PreviousChanges,
+    SegmentManifest, StoredObject,
+};
+use keepsake_domain::{BackupId, BoundaryFacts, Position};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// When a segment ends, which is at the first commit behind a bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentBounds {
+    /// Bytes before compression.
+    pub bytes: u64,
+    /// How long one may take, while it goes on for ever; what commits now is safe so much later at most.
+    pub span: Duration,
+}
+
+impl Default for SegmentBounds {
+    /// 64 MiB: what a restore decompresses at once is small, and a busy source makes a few objects a minute. 10 seconds:
+    /// a source that is idle costs 17,000 small objects a day.
+    fn default() -> Self {
+        Self { bytes: 64 << 20, span: Duration::from_secs(10) }
+    }
+}
+
+/// How long a run captures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// To the position that the source's log had at the start.
+    CaughtUp,
+    /// To the first end of a segment so long after the start.
+    After(Duration),
+    /// For ever.
+    Stopped,
+}
+
+/// What a run captured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Captured {
+    /// The run.
+    pub run_id: BackupId,
+    /// Where the changes of this source lie.
+    pub layout: ChangesLayout,
+    /// Segments written.
+    pub segments: u64,
+    /// Transactions in them.
+    pub transactions: u64,
+    /// Changes in them.
+    pub changes: u64,
+    /// Where the chain ends now.
+    pub end: Position,
+    /// Changes that are lost before this run: a full backup is needed at once.
+    pub gap: Option<String>,
+}
+
+/// Captures changes. `seen` is told of each segment once it stands.
+///
+/// A run that died anywhere is followed by one that goes on where the chain ends; the slot may lag behind that and never
+/// runs ahead of it.
+///
+/// # Errors
+/// [`keepsake_domain::FailureClass::Conflict`] when another capture wrote a segment first; then nothing was confirmed that it did not
+/// write. Others as the ports say; segments that were told stand.
+pub async fn capture_changes(
+    capture: &Capture<'_>,
+    bounds: SegmentBounds,
+    until: Until,
+    seen: &(dyn Fn(&SegmentManifest) + Send + Sync),
+) -> Result<Captured, StepError> {
+    let began = capture.clock.now();
+    let (state, chain, gap) = go_on(capture).await?;
+    let key = RunKey::draw(capture, &chain.layout).await?;
+    let mut captured = Captured {
+        run_id: key.run_id,
+        layout: chain.layout.clone(),
+        segments: 0,
+        transactions: 0,
+        changes: 0,
+        end: chain.boundary().position,
+        gap,
+    };
+    let end = End { boundary: chain.boundary(), link: chain.as_previous() };
+    let mut stream = capture.source.stream(end.boundary.position.lsn).await?;
+    // A run before this one may have died between its manifest and this.
+    stream.confirm(end.boundary.position.lsn).await?;
+    let mark = match until {
+        Until::CaughtUp => Some(capture.source.mark().await?),
+        Until::After(_) | Until::Stopped => None,
+    };
+    let span = mark.is_none().then_some(bounds.span);
+    let mut reading = Reading::new(capture, stream, bounds.bytes, span, mark);
+    let slot = chain.slot().to_owned();
+    let mut writing = Writing { capture, key, state, slot, layout: chain.layout.clone(), end };
+    loop {
+        let manifest = writing.segment(&mut reading).await?;
+        reading.confirm(manifest.end_lsn).await?;
+        seen(&manifest);
+        captured.segments += 1;
+        captured.transactions += manifest.holds.transactions;
+        captured.changes += manifest.holds.changes;
+        captured.end = Position { lsn: manifest.end_lsn, at: manifest.ended_at };
+        let is_done = match until {
+            Until::CaughtUp => mark.is_some_and(|mark| manifest.end_lsn >= mark.lsn),
+            Until::After(span) => capture.clock.now() >= began + span,
+            Until::Stopped => false,
+        };
+        if is_done {
+            reading.end().await?;
+            return Ok(captured);
+        }
+    }
+}
+
+/// Where this run goes on: behind the chain's end, or behind the beginning of a new one and what was lost before it.
+async fn go_on(capture: &Capture<'_>) -> Result<(CaptureState, StandingChanges, Option<String>), StepError> {
+    let state = capture.source.capture_state().await?;
+    let layout = ChangesLayout::new(capture.name, state.lineage.clone());
+    let layout = layout.map_err(|_| not_protected(&state, capture.name))?;
+    let end = newest_changes(capture.repository, &layout, state.wal_lsn).await?;
+    let what = match &end {
+        Some(end) => lost(&state, end)?,
+        None => other_lineage(capture.repository, &layout).await?,
+    };
+    // Whoever removes the publication too wants no capture; a slot that was lost leaves it behind.
+    let is_given_free = state.slot.is_none() && state.published.is_empty();
+    match (end, what) {
+        (Some(end), None) => Ok((state, end, None)),
+        (end, Some(what)) if !is_given_free => {
+            let reason = ChainReason::Gap { what: what.clone() };
+            let protected = begin_chain(capture, &layout, &state, reason, end.as_ref()).await?;
+            tracing::warn!(source = capture.name, what, "changes are lost; a new chain begins");
+            Ok((state, protected.chain, Some(what)))
+        }
+        _ => Err(not_protected(&state, capture.name)),
+    }
+}
+
+/// Where the chain ends.
+struct End {
+    boundary: BoundaryFacts,
+    link: PreviousChanges,
+}
+
+struct Writing<'a> {
+    capture: &'a Capture<'a>,
+    key: RunKey,
+    state: CaptureState,
+    slot: String,
+    layout: ChangesLayout,
+    end: End,
+}
+
+impl Writing<'_> {
+    /// Streams one segment into the repository and writes its manifest; only then does it exist.
+    async fn segment(&mut self, reading: &mut Reading<'_>) -> Result<SegmentManifest, StepError> {
+        let start = self.end.boundary.position.lsn;
+        let key = self.layout.segment(self.key.run_id, start, Attempt(Uuid::now_v7()));
+        let sealing =
+            Sealing { recipient: &self.key.recipient, level: self.capture.level, content: Content::Opaque };
+        let mut filled = None;
+        let (into, near) = (&mut filled, self.end.boundary.snapshot.xmax);
+        let produce = |to| async move {
+            *into = Some(reading.fill(near, &to).await?);
+            Ok(())
+        };
+        let (object, content) = upload_sealed(self.capture.repository, &key, sealing, produce).await?;
+        let filled = filled.ok_or_else(|| StepError::WorkerDied { what: "reading changes".to_owned() })?;
+        let boundary = filled.boundary_facts();
+        let manifest = self.manifest(filled, object, content.raw_bytes);
+        let place = ChangesKey::Segment(start);
+        let name = self.layout.manifest(place);
+        let json = manifest.to_json(&self.key.seal_key);
+        let json = json.map_err(|cause| StepError::Work { key: name.clone(), cause })?;
+        // What would not be read again must not be written.
+        SegmentManifest::parse(&name, &json)?;
+        let objects = [&manifest.object];
+        let repository = self.capture.repository;
+        let sha256 =
+            put_manifest(repository, &self.layout, place, &self.key, &objects, Bytes::from(json)).await?;
+        let link = PreviousChanges { start_lsn: start, is_chain_start: false, sha256 };
+        self.end = End { boundary, link };
+        Ok(manifest)
+    }
+
+    fn manifest(&self, filled: Filled, object: StoredObject, raw_bytes: u64) -> SegmentManifest {
+        let before = &self.end.boundary;
+        let schema_fingerprint = filled.boundary.schema_fingerprint;
+        SegmentManifest {
+            format_version: FORMAT_VERSION,
+            run_id: self.key.run_id,
+            source: self.layout.source.clone(),
+            lineage: self.layout.lineage.clone(),
+            database: self.state.database.clone(),
+            server_version: self.state.server_version,
+            slot: self.slot.clone(),
+            start_lsn: before.position.lsn,
+            end_lsn: filled.end_lsn,
+            started_at: before.position.at,
+            ended_at: filled.boundary.at,
+            first_commit_at: filled.commits.map(|(first, _)| first),
+            last_commit_at: filled.commits.map(|(_, last)| last),
+            holds: filled.holds,
+            snapshot: filled.boundary.snapshot,
+            schema_changed: schema_fingerprint != before.schema_fingerprint,
+            schema_fingerprint,
+            raw_bytes,
+            object,
+            tables: filled.tables,
+            recipient: self.key.recipient.to_string(),
+            key_holders: self.key.holders.clone(),
+            keepsake: env!("CARGO_PKG_VERSION").to_owned(),
+            previous: self.end.link.clone(),
+        }
+    }
+}

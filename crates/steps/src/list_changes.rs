@@ -1,0 +1,224 @@
+//! What a repository holds of captured changes: every chain and segment whose manifest stands.
+
+use crate::StepError;
+use crate::list_backups::{StandingBackup, sha256_hex};
+use crate::ports::Repository;
+use crate::seal_backup::{CHECKS_IN_FLIGHT, MANIFEST_LIMIT_BYTES};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use keepsake_archive::{
+    ChainManifest, ChainReason, ChangesKey, ChangesLayout, ManifestSeal, PreviousChanges, SegmentManifest,
+};
+use keepsake_domain::{
+    BackupId, BaseFacts, BoundaryFacts, ChainFacts, ChangeHistory, Lsn, Position, SegmentFacts,
+};
+
+/// One manifest of captured changes, as it was read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StandingChanges {
+    /// Where it lies.
+    pub layout: ChangesLayout,
+    /// The manifest.
+    pub manifest: ChangesManifest,
+    /// SHA-256 of its bytes, 64 hexadecimal digits.
+    pub manifest_sha256: String,
+    /// Its seal; whoever opens a segment checks it.
+    pub seal: ManifestSeal,
+}
+
+/// Either kind of manifest.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ChangesManifest {
+    /// A chain begins.
+    Chain(Box<ChainManifest>),
+    /// A segment.
+    Segment(Box<SegmentManifest>),
+}
+
+impl StandingChanges {
+    /// Which manifest it is.
+    #[must_use]
+    pub fn key(&self) -> ChangesKey {
+        match &self.manifest {
+            ChangesManifest::Chain(chain) => ChangesKey::Chain(chain.lsn),
+            ChangesManifest::Segment(segment) => ChangesKey::Segment(segment.start_lsn),
+        }
+    }
+
+    /// Key of the manifest.
+    #[must_use]
+    pub fn manifest_key(&self) -> String {
+        self.layout.manifest(self.key())
+    }
+
+    /// The segment, if it is one.
+    #[must_use]
+    pub fn segment(&self) -> Option<&SegmentManifest> {
+        match &self.manifest {
+            ChangesManifest::Segment(segment) => Some(segment),
+            ChangesManifest::Chain(_) => None,
+        }
+    }
+
+    /// The run that wrote it.
+    #[must_use]
+    pub fn run_id(&self) -> BackupId {
+        match &self.manifest {
+            ChangesManifest::Chain(chain) => chain.run_id,
+            ChangesManifest::Segment(segment) => segment.run_id,
+        }
+    }
+
+    /// The run's public key.
+    #[must_use]
+    pub fn recipient(&self) -> &str {
+        match &self.manifest {
+            ChangesManifest::Chain(chain) => &chain.recipient,
+            ChangesManifest::Segment(segment) => &segment.recipient,
+        }
+    }
+
+    /// The slot that its changes came from.
+    #[must_use]
+    pub fn slot(&self) -> &str {
+        match &self.manifest {
+            ChangesManifest::Chain(chain) => &chain.slot,
+            ChangesManifest::Segment(segment) => &segment.slot,
+        }
+    }
+
+    /// The manifest that it names as the one before.
+    #[must_use]
+    pub fn previous(&self) -> Option<&PreviousChanges> {
+        match &self.manifest {
+            ChangesManifest::Chain(chain) => chain.previous.as_ref(),
+            ChangesManifest::Segment(segment) => Some(&segment.previous),
+        }
+    }
+
+    /// What the next manifest says of this one.
+    #[must_use]
+    pub fn as_previous(&self) -> PreviousChanges {
+        let (key, sha256) = (self.key(), self.manifest_sha256.clone());
+        PreviousChanges { start_lsn: key.lsn(), is_chain_start: matches!(key, ChangesKey::Chain(_)), sha256 }
+    }
+
+    /// The source where this manifest's changes end: what follows begins there.
+    #[must_use]
+    pub fn boundary(&self) -> BoundaryFacts {
+        match &self.manifest {
+            ChangesManifest::Chain(chain) => BoundaryFacts {
+                position: Position { lsn: chain.lsn, at: chain.at },
+                snapshot: chain.snapshot.clone(),
+                schema_fingerprint: chain.schema_fingerprint.clone(),
+            },
+            ChangesManifest::Segment(segment) => BoundaryFacts {
+                position: Position { lsn: segment.end_lsn, at: segment.ended_at },
+                snapshot: segment.snapshot.clone(),
+                schema_fingerprint: segment.schema_fingerprint.clone(),
+            },
+        }
+    }
+}
+
+/// Places of all manifests of changes under a prefix, in the order of source, lineage and position.
+///
+/// # Errors
+/// When the listing could not be completed.
+pub async fn changes_keys(
+    repository: &dyn Repository,
+    prefix: &str,
+) -> Result<Vec<(ChangesLayout, ChangesKey)>, StepError> {
+    let objects = repository.list(prefix).await?;
+    Ok(objects.iter().filter_map(|object| ChangesLayout::of_manifest_key(&object.key)).collect())
+}
+
+/// Reads one manifest.
+///
+/// # Errors
+/// [`StepError::Manifest`] when it is damaged or of an unknown version.
+pub async fn read_changes(
+    repository: &dyn Repository,
+    layout: &ChangesLayout,
+    key: ChangesKey,
+) -> Result<StandingChanges, StepError> {
+    let place = layout.manifest(key);
+    let bytes = repository.get(&place, MANIFEST_LIMIT_BYTES).await?;
+    let (manifest, seal) = match key {
+        ChangesKey::Chain(_) => {
+            let (chain, seal) = ChainManifest::parse(&place, &bytes)?;
+            (ChangesManifest::Chain(Box::new(chain)), seal)
+        }
+        ChangesKey::Segment(_) => {
+            let (segment, seal) = SegmentManifest::parse(&place, &bytes)?;
+            (ChangesManifest::Segment(Box::new(segment)), seal)
+        }
+    };
+    Ok(StandingChanges { layout: layout.clone(), manifest, manifest_sha256: sha256_hex(&bytes), seal })
+}
+
+/// Reads all manifests of one lineage's changes, by position. Each takes a few kilobytes.
+///
+/// # Errors
+/// When one of them cannot be read: what can be restored is then not known.
+pub async fn changes_of(
+    repository: &dyn Repository,
+    layout: &ChangesLayout,
+) -> Result<Vec<StandingChanges>, StepError> {
+    let keys = changes_keys(repository, &layout.root()).await?;
+    stream::iter(keys)
+        .map(|(layout, key)| async move { read_changes(repository, &layout, key).await })
+        .buffered(CHECKS_IN_FLIGHT)
+        .try_collect()
+        .await
+}
+
+/// The newest manifest of one lineage's changes. Only manifests that share the first digits of their position with `near`
+/// are listed, and with fewer digits until there is one: it costs no more the longer a source is captured.
+///
+/// # Errors
+/// When the store did not answer, or the manifest cannot be read.
+pub(crate) async fn newest_changes(
+    repository: &dyn Repository,
+    layout: &ChangesLayout,
+    near: Lsn,
+) -> Result<Option<StandingChanges>, StepError> {
+    // Eight digits are 4 GiB of the log; each one less is sixteen times that.
+    for shared in (0..=8).rev() {
+        let keys = changes_keys(repository, &layout.near(near, shared)).await?;
+        let by_position =
+            |(_, key): &&(ChangesLayout, ChangesKey)| (key.lsn(), matches!(key, ChangesKey::Segment(_)));
+        if let Some((layout, key)) = keys.iter().max_by_key(by_position) {
+            return read_changes(repository, layout, *key).await.map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// Puts full backups and changes of one lineage together.
+#[must_use]
+pub fn change_history(backups: &[StandingBackup], changes: &[StandingChanges]) -> ChangeHistory {
+    let base = |backup: &StandingBackup| BaseFacts {
+        backup_id: backup.layout.backup_id,
+        snapshot: backup.manifest.snapshot.clone(),
+        position: Position { lsn: backup.manifest.lsn, at: backup.manifest.snapshot_at },
+        schema_fingerprint: backup.manifest.schema_fingerprint.clone(),
+    };
+    let (mut chains, mut segments) = (Vec::new(), Vec::new());
+    for standing in changes {
+        match &standing.manifest {
+            ChangesManifest::Chain(chain) => chains.push(ChainFacts {
+                begins: standing.boundary(),
+                gap: match &chain.reason {
+                    ChainReason::Protected => None,
+                    ChainReason::Gap { what } => Some(what.clone()),
+                },
+            }),
+            ChangesManifest::Segment(segment) => segments.push(SegmentFacts {
+                start: segment.start_lsn,
+                ends: standing.boundary(),
+                last_commit_at: segment.last_commit_at,
+            }),
+        }
+    }
+    ChangeHistory::new(backups.iter().map(base).collect(), chains, segments)
+}

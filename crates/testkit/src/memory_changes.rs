@@ -1,0 +1,351 @@
+//! The twin of a source whose changes are captured: a write-ahead log in memory with one slot.
+
+mod messages;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use keepsake_domain::{Lineage, Lsn, SequenceName, SequenceValue, TableName, Timestamp, TransactionSnapshot};
+use keepsake_steps::ports::{
+    Boundary, CaptureState, ChangeMessage, ChangeSource, ChangeStream, Clock, Mark, ProtectWishes,
+    Protection, SlotState, SourceError, Unprotected,
+};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+/// Of its slot and its publication.
+const SLOT: &str = "keepsake_wedsync";
+const PLACE: &str = "memory:5432/wedsync";
+
+/// Bytes of the log that each record of the twin takes.
+const RECORD_BYTES: u64 = 64;
+
+/// Called with each position that is confirmed.
+type OnConfirm = Arc<dyn Fn(Lsn) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// One record that a stream carries.
+#[derive(Debug, Clone)]
+struct Record {
+    start: Lsn,
+    end: Lsn,
+    what: What,
+}
+
+#[derive(Debug, Clone)]
+enum What {
+    /// A commit of so many inserted rows of so many bytes.
+    Commit {
+        xid: u64,
+        at: Timestamp,
+        rows: u32,
+        row_bytes: usize,
+    },
+    Mark,
+}
+
+#[derive(Debug, Clone)]
+struct Slot {
+    confirmed: Lsn,
+    lost: Option<String>,
+}
+
+struct State {
+    lineage: Lineage,
+    lsn: Lsn,
+    next_xid: u64,
+    log: Vec<Record>,
+    slot: Option<Slot>,
+    is_published: bool,
+    schema: u32,
+    /// The session that streams now.
+    session: u64,
+    shares_slot: bool,
+    on_confirm: Option<OnConfirm>,
+}
+
+impl State {
+    fn write(&mut self, what: What) -> Lsn {
+        let start = self.lsn;
+        self.lsn = Lsn(start.0 + RECORD_BYTES);
+        self.log.push(Record { start, end: self.lsn, what });
+        self.lsn
+    }
+
+    /// As the port asks for it: a number is drawn and given up, then the snapshot is taken.
+    fn boundary(&mut self, at: Timestamp) -> Boundary {
+        self.next_xid += 1;
+        self.lsn = Lsn(self.lsn.0 + RECORD_BYTES);
+        let (xmin, xmax) = (self.next_xid, self.next_xid);
+        let sequence = SequenceName { schema: "public".to_owned(), name: "guests_id_seq".to_owned() };
+        let last_value = i64::try_from(self.log.len()).unwrap_or(i64::MAX);
+        Boundary {
+            snapshot: TransactionSnapshot { xmin, xmax, xip: Vec::new() },
+            at,
+            sequences: vec![SequenceValue { sequence, last_value, is_called: true }],
+            schema_fingerprint: format!("{:064x}", self.schema),
+        }
+    }
+}
+
+/// A source of changes, in memory. For unit tests only.
+#[derive(Clone)]
+pub struct MemoryChangeSource {
+    clock: Arc<dyn Clock>,
+    state: Arc<Mutex<State>>,
+    written: Arc<Notify>,
+}
+
+impl MemoryChangeSource {
+    /// A source that is not protected yet; its time is the clock's.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        let state = State {
+            lineage: Lineage { system_identifier: 7_298_304, timeline: 1, database_oid: 16_384 },
+            lsn: Lsn(0x16_0000_0000),
+            next_xid: 1000,
+            log: Vec::new(),
+            slot: None,
+            is_published: false,
+            schema: 0,
+            session: 0,
+            shares_slot: false,
+            on_confirm: None,
+        };
+        Self { clock, state: Arc::new(Mutex::new(state)), written: Arc::default() }
+    }
+
+    /// A transaction that inserts so many rows of so many bytes, and its number.
+    pub fn commit(&self, rows: u32, row_bytes: usize) -> u64 {
+        let (mut state, at) = (self.lock(), self.clock.now());
+        state.next_xid += 1;
+        let xid = state.next_xid;
+        state.write(What::Commit { xid, at, rows, row_bytes });
+        drop(state);
+        self.written.notify_waiters();
+        xid
+    }
+
+    /// Somebody changes the schema.
+    pub fn change_schema(&self) {
+        self.lock().schema += 1;
+    }
+
+    /// Somebody drops the slot.
+    pub fn drop_slot(&self) {
+        self.lock().slot = None;
+    }
+
+    /// The server invalidates the slot.
+    pub fn lose_slot(&self, how: &str) {
+        if let Some(slot) = &mut self.lock().slot {
+            slot.lost = Some(how.to_owned());
+        }
+    }
+
+    /// Somebody else reads the slot to the log's end, or makes it anew there.
+    pub fn advance_slot(&self) {
+        let mut state = self.lock();
+        let lsn = state.lsn;
+        if let Some(slot) = &mut state.slot {
+            slot.confirmed = lsn;
+        }
+    }
+
+    /// Another server takes over: a new timeline, without the slot.
+    pub fn promote(&self) {
+        let mut state = self.lock();
+        state.lineage.timeline += 1;
+        state.slot = None;
+    }
+
+    /// The source is set back to an older state of the same lineage.
+    pub fn set_back(&self, lsn: Lsn) {
+        self.lock().lsn = lsn;
+    }
+
+    /// Lets several sessions stream at once, as a server never does: for captures that race.
+    pub fn share_slot(&self) {
+        self.lock().shares_slot = true;
+    }
+
+    /// Called before each confirmation counts.
+    pub fn on_confirm(&self, act: impl Fn(Lsn) -> BoxFuture<'static, ()> + Send + Sync + 'static) {
+        self.lock().on_confirm = Some(Arc::new(act));
+    }
+
+    /// Where the slot stands; `None` without one.
+    #[must_use]
+    pub fn confirmed(&self) -> Option<Lsn> {
+        self.lock().slot.as_ref().map(|slot| slot.confirmed)
+    }
+
+    /// The log's end.
+    #[must_use]
+    pub fn lsn(&self) -> Lsn {
+        self.lock().lsn
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn published() -> Vec<TableName> {
+    vec![TableName { schema: "public".to_owned(), name: "guests".to_owned() }]
+}
+
+fn unreachable(why: &str) -> SourceError {
+    SourceError::Unreachable { place: PLACE.to_owned(), cause: why.to_owned().into() }
+}
+
+#[async_trait]
+impl ChangeSource for MemoryChangeSource {
+    async fn capture_state(&self) -> Result<CaptureState, SourceError> {
+        let state = self.lock();
+        let slot = state.slot.as_ref().map(|slot| SlotState {
+            name: SLOT.to_owned(),
+            confirmed_lsn: slot.confirmed,
+            restart_lsn: slot.lost.is_none().then_some(slot.confirmed),
+            active_pid: None,
+            lost: slot.lost.clone(),
+            retained_bytes: state.lsn.0 - slot.confirmed.0.min(state.lsn.0),
+            safe_bytes: None,
+        });
+        Ok(CaptureState {
+            lineage: state.lineage.clone(),
+            database: "wedsync".to_owned(),
+            server_version: 150_018,
+            slot,
+            published: if state.is_published { published() } else { Vec::new() },
+            wal_lsn: state.lsn,
+        })
+    }
+
+    async fn protect(&self, _wishes: &ProtectWishes) -> Result<Protection, SourceError> {
+        let at = self.clock.now();
+        let mut state = self.lock();
+        state.is_published = true;
+        let is_new = state.slot.as_ref().is_none_or(|slot| slot.lost.is_some());
+        if is_new {
+            state.lsn = Lsn(state.lsn.0 + RECORD_BYTES);
+            state.slot = Some(Slot { confirmed: state.lsn, lost: None });
+        }
+        let lsn = state.slot.as_ref().map_or(state.lsn, |slot| slot.confirmed);
+        let (slot, publication) = (SLOT.to_owned(), SLOT.to_owned());
+        let boundary = state.boundary(at);
+        let (published, not_captured) = (published(), Vec::new());
+        Ok(Protection { slot, publication, is_new, lsn, boundary, published, not_captured })
+    }
+
+    async fn unprotect(&self) -> Result<Unprotected, SourceError> {
+        let mut state = self.lock();
+        let removed = state.slot.take().map(|_| format!("slot {SLOT}"));
+        state.is_published = false;
+        Ok(Unprotected { removed: removed.into_iter().collect() })
+    }
+
+    async fn stream(&self, from: Lsn) -> Result<Box<dyn ChangeStream>, SourceError> {
+        let mut state = self.lock();
+        let Some(slot) = state.slot.clone().filter(|slot| slot.lost.is_none()) else {
+            return Err(unreachable("the slot is gone"));
+        };
+        state.session += 1;
+        let from = from.max(slot.confirmed);
+        let (session, source) = (state.session, self.clone());
+        Ok(Box::new(MemoryStream {
+            source,
+            session,
+            at: from,
+            reached: from,
+            ready: Vec::new(),
+            is_described: false,
+        }))
+    }
+
+    async fn mark(&self) -> Result<Mark, SourceError> {
+        let at = self.clock.now();
+        let lsn = self.lock().write(What::Mark);
+        self.written.notify_waiters();
+        Ok(Mark { lsn, at })
+    }
+
+    async fn boundary(&self) -> Result<Boundary, SourceError> {
+        let at = self.clock.now();
+        Ok(self.lock().boundary(at))
+    }
+}
+
+struct MemoryStream {
+    source: MemoryChangeSource,
+    session: u64,
+    /// Records that begin before were sent.
+    at: Lsn,
+    /// The client knows that the log was read so far.
+    reached: Lsn,
+    /// Messages that were made and not sent yet, the last first.
+    ready: Vec<(Lsn, Bytes)>,
+    is_described: bool,
+}
+
+impl MemoryStream {
+    /// A server lets one session stream from a slot; when the next one comes, this one was given up.
+    fn check(&self, state: &State) -> Result<(), SourceError> {
+        let is_mine = state.shares_slot || state.session == self.session;
+        if is_mine && state.slot.is_some() { Ok(()) } else { Err(unreachable("the server ended the stream")) }
+    }
+
+    fn poll(&mut self) -> Result<Option<ChangeMessage>, SourceError> {
+        let source = self.source.clone();
+        let state = source.lock();
+        self.check(&state)?;
+        if self.ready.is_empty()
+            && let Some(record) = state.log.iter().find(|record| record.start >= self.at)
+        {
+            self.at = record.end;
+            self.ready = messages::of(record, &mut self.is_described);
+        }
+        if let Some((start, payload)) = self.ready.pop() {
+            self.reached = self.reached.max(start);
+            return Ok(Some(ChangeMessage::Wal { start, end: start, payload }));
+        }
+        if self.reached < state.lsn {
+            self.reached = state.lsn;
+            return Ok(Some(ChangeMessage::Keepalive { end: state.lsn }));
+        }
+        Ok(None)
+    }
+}
+
+#[async_trait]
+impl ChangeStream for MemoryStream {
+    async fn next(&mut self) -> Result<ChangeMessage, SourceError> {
+        let written = Arc::clone(&self.source.written);
+        loop {
+            let waiting = written.notified();
+            if let Some(message) = self.poll()? {
+                return Ok(message);
+            }
+            waiting.await;
+        }
+    }
+
+    async fn confirm(&mut self, lsn: Lsn) -> Result<(), SourceError> {
+        assert!(lsn <= self.reached, "{lsn} is confirmed, and the stream reached {}", self.reached);
+        let on_confirm = {
+            let state = self.source.lock();
+            self.check(&state)?;
+            state.on_confirm.clone()
+        };
+        if let Some(act) = on_confirm {
+            act(lsn).await;
+        }
+        if let Some(slot) = &mut self.source.lock().slot {
+            slot.confirmed = slot.confirmed.max(lsn);
+        }
+        Ok(())
+    }
+
+    async fn end(self: Box<Self>) -> Result<(), SourceError> {
+        Ok(())
+    }
+}
