@@ -65,7 +65,7 @@ pub async fn dump(dumper: &Dumper, run: &Run) -> Result<DumpPlan, StepError> {
         schema,
         schema_raw_bytes,
         schema_objects: shape.objects,
-        schema_fingerprint: None,
+        schema_fingerprint: Some(shape.schema_fingerprint),
         globals,
         readme,
         blobs,

@@ -146,13 +146,15 @@ fn statement(version: u32) -> String {
         indexes AS MATERIALIZED (SELECT u.oid, u.name FROM of_users u JOIN pg_index i ON i.indexrelid = u.oid
             WHERE (i.indisvalid OR u.relkind = 'I') AND i.indisready),
         our_publications AS MATERIALIZED (SELECT oid FROM pg_publication WHERE starts_with(pubname::text, '{}'))
-        {}",
+        SELECT sha256(convert_to(kind || ' ' || line, 'SQL_ASCII')) FROM (
+        {}) AS lines (kind, line)",
         crate::changes::PREFIX,
         all.join("\n UNION ALL ")
     )
 }
 
-/// SHA-256, 64 hexadecimal digits. Rows come in no order: their own digests are sorted, of which each is 32 bytes here.
+/// SHA-256, 64 hexadecimal digits. The server digests each row as the bytes that it has, whatever its encoding, and sends
+/// 32 bytes for each, in no order; they are sorted here.
 pub(crate) async fn schema_fingerprint(session: &Session) -> Result<String, ConnectError> {
     let act = "digest the schema's definitions";
     let failed = |error: tokio_postgres::Error| session.failed(act, &error);
@@ -160,9 +162,8 @@ pub(crate) async fn schema_fingerprint(session: &Session) -> Result<String, Conn
     let mut rows = pin!(session.client.query_raw(&statement(session.version), none).await.map_err(failed)?);
     let mut digests: Vec<[u8; 32]> = Vec::new();
     while let Some(row) = rows.try_next().await.map_err(failed)? {
-        let (catalog, line): (&str, &str) = (row.get(0), row.get(1));
-        digests
-            .push(Sha256::new().chain_update(catalog).chain_update([0]).chain_update(line).finalize().into());
+        let digest: &[u8] = row.get(0);
+        digests.push(digest.try_into().map_err(|_| session.strange(act, "a digest of another length"))?);
     }
     digests.sort_unstable();
     let all = Sha256::digest(digests.concat());

@@ -57,6 +57,7 @@ impl Source for PostgresSource {
             tables: inventory::tables(&session).await?,
             large_objects: inventory::large_objects(&session).await?,
             objects: inventory::objects(&session).await?,
+            schema_fingerprint: inventory::schema_fingerprint(&session).await?,
             globals: inventory::globals(&session, provider).await?,
             coverage: inventory::coverage(&session, provider).await?,
         })

@@ -29,6 +29,8 @@ pub struct DatabaseShape {
     pub large_objects: u64,
     /// Kind and identity of every schema object, sorted.
     pub objects: Vec<String>,
+    /// SHA-256 over the definitions of everything that users made, 64 hexadecimal digits.
+    pub schema_fingerprint: String,
     /// Roles, memberships and settings without passwords; JSON, for people and for later releases.
     pub globals: serde_json::Value,
     /// What a full backup leaves out.

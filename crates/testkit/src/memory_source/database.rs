@@ -4,6 +4,7 @@ use bytes::Bytes;
 use keepsake_domain::{Coverage, PartPlan, SequenceName, SequenceValue, TableName, TableShape};
 use keepsake_steps::ports::DatabaseShape;
 use serde::{Deserialize, Serialize};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Rows in one block of a twin's table: small, so that a small table can be cut.
 pub const ROWS_PER_BLOCK: usize = 4;
@@ -128,11 +129,19 @@ impl MemoryDatabase {
         }
     }
 
+    /// As long as a real one.
+    fn schema_fingerprint(&self) -> String {
+        let mut hasher = DefaultHasher::new();
+        (self.objects(), format!("{:?}", self.schema().tables)).hash(&mut hasher);
+        format!("{:064x}", hasher.finish())
+    }
+
     pub(super) fn shape(&self) -> DatabaseShape {
         DatabaseShape {
             tables: self.tables.iter().map(MemoryTable::shape).collect(),
             large_objects: self.large_objects.len() as u64,
             objects: self.objects(),
+            schema_fingerprint: self.schema_fingerprint(),
             globals: serde_json::json!({ "roles": self.roles }),
             coverage: Coverage::default(),
         }

@@ -1,4 +1,5 @@
 use super::*;
+use keepsake_steps::ports::Source;
 
 async fn fingerprint(changes: &PostgresChanges) -> String {
     let fingerprint =
@@ -101,4 +102,28 @@ async fn every_role_sees_the_same_fingerprint() {
     let superusers = fingerprint(&changes_of(&db)).await;
     let other = PostgresChanges::new(db.url_as(&role, PASSWORD), "other");
     assert_eq!(fingerprint(&other).await, superusers);
+}
+
+/// By which a full backup is joined with the changes after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_backup_has_the_fingerprint_of_its_own_snapshot() {
+    let db = Database::source().await;
+    let changes = begin(&db).await;
+    let before = fingerprint(&changes).await;
+    let source = source_at(db.url());
+    let held = source.take_snapshot().await.unwrap();
+    db.run("ALTER TABLE t ADD COLUMN later integer; DROP VIEW looks; CREATE TABLE more (n integer)").await;
+    assert_eq!(source.shape(held.name()).await.unwrap().schema_fingerprint, before);
+    assert_ne!(fingerprint(&changes).await, before);
+}
+
+/// Definitions may hold bytes that are no UTF-8 in a database without encoding.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_without_encoding_has_a_fingerprint() {
+    let db = Database::source_with("ENCODING 'SQL_ASCII' LOCALE 'C'").await;
+    let changes = changes_of(&db);
+    let before = fingerprint(&changes).await;
+    let latin = "SET client_encoding = SQL_ASCII; DO $$ BEGIN EXECUTE 'COMMENT ON SCHEMA public IS ''' || E'\\xE4' || ''''; END $$";
+    db.run(latin).await;
+    assert_ne!(fingerprint(&changes).await, before);
 }
