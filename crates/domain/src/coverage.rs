@@ -15,6 +15,8 @@ const NAMED_PER_KIND: usize = 100;
 pub enum CoverageKind {
     /// Rows that row-level security hides from the role that reads.
     HiddenRows,
+    /// An exclusion constraint of a partitioned table with partitions.
+    PartitionedExclusion,
     /// Another database of the same server.
     OtherDatabase,
     /// Rows of a foreign table.
@@ -37,6 +39,8 @@ pub enum CoverageKind {
     SharedLabels,
     /// Settings of the whole server.
     ServerSettings,
+    /// Rights to set parameters.
+    ParameterRights,
     /// A schema that the provider made and keeps.
     ProviderSchema,
     /// A table that is not in the WAL.
@@ -65,8 +69,9 @@ pub enum CoverageKind {
 
 impl CoverageKind {
     /// Every kind that a report may name, the gravest first.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::HiddenRows,
+        Self::PartitionedExclusion,
         Self::OtherDatabase,
         Self::ForeignTable,
         Self::ExtensionTable,
@@ -78,6 +83,7 @@ impl CoverageKind {
         Self::RolePasswords,
         Self::SharedLabels,
         Self::ServerSettings,
+        Self::ParameterRights,
         Self::ProviderSchema,
         Self::UnloggedTable,
         Self::NoReplicaIdentity,
@@ -200,6 +206,11 @@ fn left_out(kind: CoverageKind) -> Option<Texts> {
             "row-level security hides rows from this role, so a backup refuses to begin",
             "back up as the tables' owner, or with a role that has BYPASSRLS",
         ),
+        CoverageKind::PartitionedExclusion => (
+            "exclusion constraint of a partitioned table:",
+            "no tool can attach its indexes again: pg_restore fails on it, and so does a restore of ours, at its end",
+            "drop it and make the same constraint on each partition, before you need this backup",
+        ),
         CoverageKind::OtherDatabase => (
             "database",
             "a backup holds one database of the server",
@@ -254,6 +265,11 @@ fn left_out(kind: CoverageKind) -> Option<Texts> {
             "settings of the server",
             "configuration, parameter groups, certificates and access rules belong to the server, not to a database",
             "keep them as code beside your infrastructure",
+        ),
+        CoverageKind::ParameterRights => (
+            "rights to set parameters:",
+            "they belong to the server, not to a database, and only a superuser gives them",
+            "keep each GRANT … ON PARAMETER with your roles, and run it again on another server",
         ),
         _ => return None,
     })
