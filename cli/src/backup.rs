@@ -249,6 +249,7 @@ fn run(
         repository,
         copies: Vec::new(),
         recipient,
+        provider: provider(arguments.provider),
         connection_secret: String::new(),
         kms_key_id: arguments.kms_key.clone().unwrap_or_default(),
         relay_seconds: arguments.relay_seconds.unwrap_or(LONGEST_SNAPSHOT_SECONDS),

@@ -120,9 +120,7 @@ impl App {
 
     pub(crate) async fn dumper(&self, run: &Run) -> Result<Dumper, FunctionError> {
         Ok(Dumper {
-            source: Arc::new(
-                self.source(&run.connection_secret, Provider::Plain).await?.of_run(run.backup_id),
-            ),
+            source: Arc::new(self.source(&run.connection_secret, run.provider).await?.of_run(run.backup_id)),
             holds: self.catalog().await?,
             repository: self.repository(&run.repository).await?,
             work: self.work(run).await?,

@@ -411,7 +411,7 @@ from (values
   ('policies_resource_type_known', 'backup_policies', '{"resource_type": "disk"}'),
   ('policies_timezone_not_empty', 'backup_policies', '{"timezone": ""}'),
   ('policies_backup_type_known', 'backup_policies', '{"backup_type": "partial"}'),
-  ('policies_compression_level_range', 'backup_policies', '{"compression_level": 23}'),
+  ('policies_compression_level_range', 'backup_policies', '{"compression_level": 20}'),
   ('policies_part_size_range', 'backup_policies', '{"part_size_bytes": 1}'),
   ('policies_max_parallel_jobs_range', 'backup_policies', '{"max_parallel_jobs": 0}'),
   ('policies_bandwidth_range', 'backup_policies', '{"bandwidth_limit_mbps": 0}'),

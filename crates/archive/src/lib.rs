@@ -52,7 +52,7 @@ pub use readme::{readme, restore_script};
 pub use readme_changes::{changes_readme, read_script};
 pub use recovery::RecoveryKey;
 pub use rows::{RowsReader, open_rows};
-pub use seal::{CHUNK_BYTES, Content, SealError, Sealed, Sealer, ZSTD_LEVEL, seal_bytes};
+pub use seal::{CHUNK_BYTES, Content, SealError, Sealed, Sealer, ZSTD_LEVEL, ZSTD_LEVELS, seal_bytes};
 pub use segment::{SEGMENT_VERSION, SegmentDecoder, SegmentEnd, SegmentError, SegmentRecord, SegmentWriter};
 pub use segment_manifest::{ChainManifest, ChainReason, PreviousChanges, SegmentManifest, TableChanges};
 pub use stored::StoredHasher;

@@ -17,8 +17,8 @@ pub const ZSTD_LEVEL: i32 = 2;
 /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>, read 2026-11-21.
 pub const CHUNK_BYTES: usize = 8 * 1024 * 1024;
 
-/// Levels whose window is at most 8 MiB, which is what opening allows.
-const LEVELS: std::ops::RangeInclusive<i32> = 1..=19;
+/// Levels that a [`Sealer`] takes: their window is at most 8 MiB, which is what opening allows.
+pub const ZSTD_LEVELS: std::ops::RangeInclusive<i32> = 1..=19;
 
 /// First allocation of a chunk: most objects of a small database never need more.
 const FIRST_CHUNK_BYTES: usize = 64 * 1024;
@@ -102,7 +102,7 @@ impl<S: FnMut(Bytes) -> io::Result<()>> Sealer<S> {
     /// # Errors
     /// [`SealError::Level`], or [`SealError::Encrypt`].
     pub fn new(recipient: &Recipient, level: i32, content: Content, sink: S) -> Result<Self, SealError> {
-        if !LEVELS.contains(&level) {
+        if !ZSTD_LEVELS.contains(&level) {
             return Err(SealError::Level(level));
         }
         let chunks =

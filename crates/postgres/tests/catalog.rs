@@ -5,8 +5,8 @@ mod catalog_bench;
 
 use catalog_bench::{DECLARATION, Fresh};
 use keepsake_domain::{
-    Classified, ConnectionUrl, Explanation, FailureClass, InstanceName, Notice, NoticeKind, Severity,
-    Timestamp, Verdict, chain,
+    Classified, ConnectionUrl, Explanation, FailureClass, InstanceName, Lineage, Notice, NoticeKind,
+    Severity, Timestamp, Verdict, chain,
 };
 use keepsake_postgres::catalog::{ApplyError, Change, ChangeAction, Declaration, PostgresCatalog};
 use keepsake_steps::ports::{
@@ -139,11 +139,47 @@ async fn a_declaration_is_applied_whole_or_not_at_all() {
         "{refused}"
     );
     declared.policies[0].primary = "main".to_owned();
-    declared.policies[0].compression_level = 99;
+    declared.policies[0].priority_level = 99;
     let refused = catalog.apply(&declared, "ann").await.unwrap_err();
     assert!(matches!(&refused, ApplyError::Catalog(CatalogError::Transition { .. })), "{refused:?}");
     assert_eq!(refused.class(), FailureClass::Permanent);
+    assert!(refused.explanation().next.contains("catalog apply"), "{}", refused.explanation().next);
     assert_eq!(fresh.text_of("select connection_secret from keepsake.sources").await, "env:WEDSYNC_URL");
+}
+
+#[tokio::test]
+async fn a_policy_at_a_level_that_never_sealed_comes_to_the_highest_that_does() {
+    let fresh = Fresh::declared().await;
+    let sql = fresh.sql(None).await;
+    let as_before = "alter table keepsake.backup_policies drop constraint policies_compression_level_range,
+        add constraint policies_compression_level_range check (compression_level between 1 and 22);
+        update keepsake.backup_policies set compression_level = 22";
+    sql.batch_execute(as_before).await.unwrap();
+    let migration = include_str!("../../../migrations/V10__compression_levels_that_seal.sql");
+    sql.batch_execute(migration).await.unwrap();
+    assert_eq!(fresh.text_of("select compression_level::text from keepsake.backup_policies").await, "19");
+    let again = sql.batch_execute("update keepsake.backup_policies set compression_level = 20").await;
+    assert!(again.is_err());
+}
+
+#[tokio::test]
+async fn what_comes_after_its_run_ended_is_told_to_start_anew_and_not_to_migrate() {
+    let fresh = Fresh::declared().await;
+    let catalog = fresh.catalog("function").await;
+    let policy = catalog.policy(POLICY).await.unwrap();
+    let run = samples::opened(&catalog, &policy).await;
+    let failure = FailureRecord {
+        class: FailureClass::Permanent,
+        message: "stopped".to_owned(),
+        state: Some("Begin".to_owned()),
+        failed_at: Timestamp::now(),
+    };
+    catalog.fail(run.id, &failure).await.unwrap();
+    let lineage = Lineage { system_identifier: 1, timeline: 1, database_oid: 1 };
+    let late = catalog.note_lineage(run.id, &lineage).await.unwrap_err();
+    assert!(matches!(&late, CatalogError::Transition { .. }), "{late:?}");
+    let next = late.explanation().next;
+    assert!(next.contains("start the policy again") && !next.contains("migrate"), "{next}");
 }
 
 #[tokio::test]

@@ -242,6 +242,7 @@ fn run(
         repository: policy.primary.repository.clone(),
         copies: policy.copies.clone(),
         recipient,
+        provider: policy.source.provider,
         connection_secret: policy.source.connection_secret.clone(),
         kms_key_id: policy.kms_key_id.clone(),
         relay_seconds: policy.relay_seconds,

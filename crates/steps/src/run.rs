@@ -4,7 +4,7 @@ use crate::StepError;
 use crate::ports::{PolicyCopy, SourceFacts};
 use keepsake_archive::{ArchiveLayout, Recipient};
 use keepsake_domain::{
-    BackupId, ExecutionRowId, FailureClass, FencingToken, SourceId, SourceLimits, Timestamp,
+    BackupId, ExecutionRowId, FailureClass, FencingToken, Provider, SourceId, SourceLimits, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +35,10 @@ pub struct Run {
     pub copies: Vec<PolicyCopy>,
     /// Public half of the backup's key pair.
     pub recipient: Recipient,
+    /// What kind the source was declared to be; counts where its server shows nothing. Runs that older functions began
+    /// lack it.
+    #[serde(default)]
+    pub provider: Provider,
     /// Reference of the source's secret.
     pub connection_secret: String,
     /// KMS key that can open the backup's private half.

@@ -172,7 +172,7 @@ fn policy(primary: &str, copy: &str, recovery: &RecoveryKey) -> Policy {
         source: PolicySource {
             id: SourceId(Uuid::from_u128(2)),
             name: "wedsync".to_owned(),
-            provider: Provider::Plain,
+            provider: Provider::Supabase,
             connection_secret: ports::SOURCE_SECRET.to_owned(),
         },
         primary: place(3, primary, "eu-central-1"),

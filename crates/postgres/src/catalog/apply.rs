@@ -55,6 +55,8 @@ impl Classified for ApplyError {
     fn explanation(&self) -> Explanation {
         match self {
             Self::Invalid(error) => error.explanation(),
+            // A constraint refused a value of the file.
+            Self::Catalog(CatalogError::Transition { .. }) => InvalidDeclaration::explain(),
             Self::Catalog(error) => error.explanation(),
         }
     }

@@ -3,7 +3,7 @@
 use super::declaration::{
     Declaration, InvalidDeclaration, LocationDeclaration, PolicyDeclaration, SourceDeclaration,
 };
-use keepsake_archive::{ArchiveLayout, Recipient};
+use keepsake_archive::{ArchiveLayout, Recipient, ZSTD_LEVELS};
 use keepsake_domain::{BackupId, Lineage, Schedule};
 use std::collections::BTreeSet;
 
@@ -92,6 +92,11 @@ fn check_policy(policy: &PolicyDeclaration, problems: &mut Vec<String>) {
     if policy.recovery_recipients.iter().any(|recipient| recipient.parse::<Recipient>().is_err()) {
         problems.push(format!("policy {name}: a recovery recipient is a public key like age1…"));
     }
+    let level = policy.compression_level;
+    if !i32::try_from(level).is_ok_and(|level| ZSTD_LEVELS.contains(&level)) {
+        let (least, most) = (ZSTD_LEVELS.start(), ZSTD_LEVELS.end());
+        problems.push(format!("policy {name}: compression_level {level} is not between {least} and {most}"));
+    }
     if policy.copies.len() > MOST_COPIES {
         problems.push(format!("policy {name}: at most {MOST_COPIES} copies"));
     }
@@ -163,6 +168,21 @@ mod tests {
     fn schedules_and_time_zones_are_checked_before_the_deploy() {
         assert!(problems("cron(0 2 * * ? *)", "cron(0 2 * * *)").contains("six fields"));
         assert!(problems("Europe/Vienna", "Europe/Wien").contains("Europe/Wien"));
+    }
+
+    #[test]
+    fn a_level_at_which_nothing_is_sealed_is_refused_and_every_other_is_not() {
+        let at = |level: u32| {
+            let text = GOOD.replace("\"timezone\"", &format!("\"compression_level\": {level}, \"timezone\""));
+            Declaration::parse(&text)
+        };
+        for level in [0, 20, 22, u32::MAX] {
+            let text = at(level).unwrap_err().to_string();
+            assert!(text.contains(&format!("compression_level {level} is not between 1 and 19")), "{text}");
+        }
+        for level in ZSTD_LEVELS {
+            at(level.unsigned_abs()).unwrap();
+        }
     }
 
     #[test]

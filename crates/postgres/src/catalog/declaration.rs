@@ -95,7 +95,7 @@ pub struct PolicyDeclaration {
     /// Yearly recovery points kept.
     #[serde(default = "seven")]
     pub retention_yearly: u32,
-    /// zstd level, 1 to 22.
+    /// zstd level, 1 to 19.
     #[serde(default = "zstd_level")]
     pub compression_level: u32,
     /// How long one snapshot holder holds, 1 to 870.
@@ -172,6 +172,13 @@ impl Classified for InvalidDeclaration {
     }
 
     fn explanation(&self) -> Explanation {
+        Self::explain()
+    }
+}
+
+impl InvalidDeclaration {
+    /// The same for every problem, also for one that only the catalog's own constraints see.
+    pub(super) fn explain() -> Explanation {
         Explanation {
             at_risk: "nothing was changed; the policies stand as they were".to_owned(),
             next: "correct the file, then keepsake catalog apply <FILE>".to_owned(),

@@ -2,7 +2,7 @@
 
 use crate::dumped;
 use keepsake_archive::PreviousManifest;
-use keepsake_steps::ports::Repository;
+use keepsake_steps::ports::{Provider, Repository};
 use keepsake_testkit::scenario::{MARKER, Scenario, Setting};
 
 #[tokio::test(start_paused = true)]
@@ -84,4 +84,15 @@ async fn seal_finds_the_manifest_before_over_failed_runs_and_lists_no_objects() 
     let (first, last) = (runs[0].sealed.clone().unwrap(), runs[3].sealed.clone().unwrap());
     let (backup_id, sha256) = (first.0.backup_id, first.2);
     assert_eq!(last.0.previous_manifest, Some(PreviousManifest { backup_id, sha256 }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_carries_what_its_source_was_declared_to_be_and_one_of_an_older_program_says_plain() {
+    let scenario = Scenario::new(Setting::default());
+    let run = scenario.begin("run-1").await.unwrap();
+    assert_eq!(run.provider, Provider::Supabase);
+    let mut older = serde_json::to_value(&run).unwrap();
+    older.as_object_mut().unwrap().remove("provider");
+    let older: keepsake_steps::Run = serde_json::from_value(older).unwrap();
+    assert_eq!(older.provider, Provider::Plain);
 }

@@ -74,7 +74,11 @@ impl Classified for CatalogError {
                 format!("nothing to do: {holder} is running; the next schedule runs after it")
             }
             Self::Fenced { .. } => "nothing to do: a newer run took over".to_owned(),
-            Self::Transition { .. } | Self::Refused { .. } => {
+            Self::Transition { .. } => {
+                "start the policy again if its run is over; what a guard refuses is refused at every repeat"
+                    .to_owned()
+            }
+            Self::Refused { .. } => {
                 "keepsake catalog migrate, and check the function's database role".to_owned()
             }
         };
