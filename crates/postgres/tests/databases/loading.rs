@@ -168,14 +168,7 @@ async fn a_schema_archive_that_was_cut_off_restores_nothing() {
     source_db.run("CREATE TABLE t (n integer)").await;
     let (source, target) = (source_at(source_db.url()), target_at(target_db.url()));
     let held = source.take_snapshot().await.unwrap();
-    let (to, from) = chunks();
-    let (sent, bytes) = tokio::join!(
-        async {
-            let to = to;
-            source.dump_schema(held.name(), &to).await
-        },
-        collect(from)
-    );
+    let (sent, bytes) = schema_of(&source, held.name()).await;
     sent.unwrap();
     let bytes = bytes.unwrap();
     target.begin(BACKUP).await.unwrap();

@@ -92,14 +92,7 @@ async fn a_table_and_a_sequence_without_rights_are_named() {
     let held = source.take_snapshot().await.unwrap();
     let (content, _) = content_of(&source, held.name()).await;
     assert_eq!(content.len(), 3);
-    let (to, from) = keepsake_steps::ports::chunks();
-    let (dumped, bytes) = tokio::join!(
-        async {
-            let to = to;
-            source.dump_schema(held.name(), &to).await
-        },
-        collect(from)
-    );
+    let (dumped, bytes) = schema_of(&source, held.name()).await;
     dumped.unwrap_or_else(|error| panic!("{}", all_text(&error)));
     assert!(bytes.is_some());
 }
@@ -111,14 +104,7 @@ async fn a_dump_without_rights_fails_without_an_end_and_without_the_password() {
     source_db.run("CREATE TABLE closed (n integer)").await;
     let source = source_at(source_db.url_as(&role, PASSWORD));
     let held = source.take_snapshot().await.unwrap();
-    let (to, from) = keepsake_steps::ports::chunks();
-    let (dumped, bytes) = tokio::join!(
-        async {
-            let to = to;
-            source.dump_schema(held.name(), &to).await
-        },
-        collect(from)
-    );
+    let (dumped, bytes) = schema_of(&source, held.name()).await;
     let error = dumped.unwrap_err();
     assert!(matches!(error, SourceError::ClientFailed { .. }), "{}", all_text(&error));
     assert!(error.to_string().contains("permission denied for table closed"), "{error}");

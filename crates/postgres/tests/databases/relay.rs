@@ -60,14 +60,7 @@ async fn a_snapshot_whose_last_holder_is_gone_is_lost() {
     held.end().await.unwrap();
     let again = source.take_over_snapshot(&name).await.err().unwrap();
     assert!(matches!(again, SourceError::SnapshotLost { .. }), "{}", all_text(&again));
-    let (to, from) = keepsake_steps::ports::chunks();
-    let (dumped, bytes) = tokio::join!(
-        async {
-            let to = to;
-            source.dump_schema(&name, &to).await
-        },
-        collect(from)
-    );
+    let (dumped, bytes) = schema_of(&source, &name).await;
     assert!(matches!(dumped, Err(SourceError::SnapshotLost { .. })));
     assert!(bytes.is_none(), "an end was sent");
     for smuggled in ["", "x'; DROP TABLE t; --"] {

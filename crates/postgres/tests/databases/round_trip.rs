@@ -98,9 +98,7 @@ async fn the_schema_stream_is_bounded_and_holds_no_rows() {
     source_db.run("CREATE TABLE t (v text); INSERT INTO t VALUES ('a row that must not be here')").await;
     let source = source_at(source_db.url());
     let held = source.take_snapshot().await.unwrap();
-    let (to, from) = keepsake_steps::ports::chunks();
-    let name = held.name().to_owned();
-    let (sent, bytes) = tokio::join!(async move { source.dump_schema(&name, &to).await }, collect(from));
+    let (sent, bytes) = schema_of(&source, held.name()).await;
     sent.unwrap();
     let bytes = bytes.unwrap();
     assert!(bytes.starts_with(b"PGDMP"));

@@ -71,21 +71,18 @@ async fn a_backup_needs_no_lock_but_access_share() {
     assert_eq!(content["public.plain"].rows, 999);
     source.reader(held.name()).await.unwrap().sequences().await.unwrap();
     for large_objects in [false, true] {
-        let (to, from) = chunks();
-        let (source, name, label) = (&source, held.name(), &label);
-        let dumped = async move {
-            let outcome = match large_objects {
+        let (source, name) = (&source, held.name());
+        let dumped = collected(|to| async move {
+            match large_objects {
                 false => source.dump_schema(name, &to).await,
                 true => source.dump_large_objects(name, &to).await,
-            };
-            // Locks last to a transaction's end, and the holder's is open still.
-            drop(to);
-            outcome
-        };
-        let (dumped, bytes) = tokio::join!(dumped, collect(from));
+            }
+        });
+        let (dumped, bytes) = dumped.await;
         dumped.unwrap_or_else(|error| panic!("{}", all_text(&error)));
         assert!(bytes.is_some());
-        let held_modes = locks(&user, label).await;
+        // Locks last to a transaction's end, and the holder's is open still.
+        let held_modes = locks(&user, &label).await;
         assert!(held_modes.iter().all(|mode| mode == "AccessShareLock"), "{held_modes:?}");
     }
 }
@@ -156,13 +153,7 @@ async fn timeouts_of_the_role_and_database_do_not_end_a_backup() {
     assert_eq!(rows_of(reader.as_mut(), &part).await, b"1\n");
     held.check(PATIENCE).await.unwrap();
     // pg_dump turns them off by itself; its first message would not come.
-    let (to, from) = chunks();
-    let name = held.name();
-    let dump = async {
-        let to = to;
-        source.dump_schema(name, &to).await
-    };
-    let (dumped, bytes) = tokio::join!(dump, collect(from));
+    let (dumped, bytes) = schema_of(&source, held.name()).await;
     dumped.unwrap_or_else(|error| panic!("{}", all_text(&error)));
     assert!(bytes.is_some());
 }
@@ -300,14 +291,7 @@ async fn asked_of_pg_dump(url: keepsake_domain::ConnectionUrl) -> String {
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     let source = PostgresSource::new(url, Provider::Plain, PgBin::new(folder.path()));
     let held = source.take_snapshot().await.unwrap();
-    let (to, from) = chunks();
-    let (dumped, said) = tokio::join!(
-        async {
-            let to = to;
-            source.dump_schema(held.name(), &to).await
-        },
-        collect(from)
-    );
+    let (dumped, said) = schema_of(&source, held.name()).await;
     dumped.unwrap();
     String::from_utf8(said.unwrap()).unwrap()
 }

@@ -5,7 +5,8 @@ use keepsake_archive::{CopyText, RowsHasher};
 use keepsake_domain::{ConnectionUrl, CutLimits, PartPlan, TableName, cut};
 use keepsake_postgres::{PgBin, PostgresSource, PostgresTarget, connect};
 use keepsake_steps::ports::{
-    Chunk, ChunkReceiver, Provider, RowReader, SchemaSection, Source, Target, chunks,
+    Chunk, ChunkReceiver, ChunkSender, Provider, RowReader, SchemaSection, Source, SourceError, Target,
+    chunks,
 };
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -160,30 +161,31 @@ pub fn stream(bytes: Vec<u8>, whole: bool) -> ChunkReceiver {
     from
 }
 
-pub async fn rows_of(reader: &mut dyn RowReader, part: &PartPlan) -> Vec<u8> {
+/// What a producer answered, and all bytes that it sent; `None` without their end.
+pub async fn collected<F, E>(produce: impl FnOnce(ChunkSender) -> F) -> (Result<(), E>, Option<Vec<u8>>)
+where
+    F: Future<Output = Result<(), E>>,
+{
     let (to, from) = chunks();
-    let (sent, bytes) = tokio::join!(
-        async move {
-            let sent = reader.copy_out(part, &to).await;
-            drop(to);
-            sent
-        },
-        collect(from)
-    );
+    tokio::join!(produce(to), collect(from))
+}
+
+/// The schema's archive.
+pub async fn schema_of(
+    source: &PostgresSource,
+    snapshot: &str,
+) -> (Result<(), SourceError>, Option<Vec<u8>>) {
+    collected(|to| async move { source.dump_schema(snapshot, &to).await }).await
+}
+
+pub async fn rows_of(reader: &mut dyn RowReader, part: &PartPlan) -> Vec<u8> {
+    let (sent, bytes) = collected(|to| async move { reader.copy_out(part, &to).await }).await;
     sent.unwrap_or_else(|error| panic!("{}", all_text(&error)));
     bytes.expect("a stream without end")
 }
 
 pub async fn large_objects_of(reader: &mut dyn RowReader) -> CopyText {
-    let (to, from) = chunks();
-    let (sent, bytes) = tokio::join!(
-        async move {
-            let sent = reader.copy_large_objects_out(&to).await;
-            drop(to);
-            sent
-        },
-        collect(from)
-    );
+    let (sent, bytes) = collected(|to| async move { reader.copy_large_objects_out(&to).await }).await;
     sent.unwrap_or_else(|error| panic!("{}", all_text(&error)));
     digest(&bytes.expect("a stream without end"))
 }
@@ -197,7 +199,7 @@ pub fn digest(rows: &[u8]) -> CopyText {
 /// Connects a producer with a consumer, and shows both their errors.
 pub async fn pipe<P, PF, C, CF, PE, CE>(produce: P, consume: C)
 where
-    P: FnOnce(keepsake_steps::ports::ChunkSender) -> PF,
+    P: FnOnce(ChunkSender) -> PF,
     PF: Future<Output = Result<(), PE>>,
     C: FnOnce(ChunkReceiver) -> CF,
     CF: Future<Output = Result<(), CE>>,

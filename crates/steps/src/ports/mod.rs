@@ -13,6 +13,7 @@ mod repository;
 mod rows;
 mod secrets;
 mod source;
+mod source_error;
 mod target;
 
 pub use catalog::{
@@ -32,7 +33,8 @@ pub use notices::{Notices, NoticesError};
 pub use repository::{Chunk, ChunkReceiver, ChunkSender, ObjectInfo, Repository, RepositoryError, chunks};
 pub use rows::{RowReader, RowWriter};
 pub use secrets::{Secrets, SecretsError};
-pub use source::{DatabaseShape, GiveWay, HeldSnapshot, Source, SourceError, SourceFacts, Strain, Waiting};
+pub use source::{DatabaseShape, GiveWay, HeldSnapshot, Source, SourceFacts, Strain, Waiting};
+pub use source_error::SourceError;
 pub use target::{LoadedPart, SchemaSection, Target, TargetError, TargetFacts};
 
 /// What to do when PostgreSQL's own programs are missing.
