@@ -54,7 +54,7 @@ fn run() -> Result<()> {
 /// `cargo x golden NAME`: keeps an archive of today's format in `tests/golden/NAME`.
 fn golden(arguments: &[String]) -> Result<()> {
     let [name] = arguments else { bail!("usage: cargo x golden NAME, a name that tests/golden has not") };
-    test::run_with(&[("KEEPSAKE_GOLDEN", name.clone())], &golden_test())
+    test::run_with(test::Needs::Servers, &[("KEEPSAKE_GOLDEN", name.clone())], &golden_test())
 }
 
 fn golden_test() -> Vec<String> {

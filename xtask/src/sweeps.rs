@@ -1,7 +1,8 @@
 //! `cargo x state-sweep` and `cargo x kill-sweep [--functions] [--rounds N] [--seed N]`: everything that can fail fails, and the next
 //! run succeeds. The fault sweep over ports needs no parts of its own: it is a test of `keepsake-steps`.
 
-use crate::{setup, test};
+use crate::setup;
+use crate::test::{self, Needs};
 use anyhow::{Context, Result, bail};
 use std::process::Command;
 
@@ -26,11 +27,11 @@ pub fn states() -> Result<()> {
 /// Something half-done looked done, or a next run failed; the seed that is printed repeats it.
 pub fn kills(arguments: &[String]) -> Result<()> {
     let mut variables = vec![("KEEPSAKE_KILL_ROUNDS", "200".to_owned())];
-    let mut suite = "command_line";
+    let (mut suite, mut needs) = ("command_line", Needs::Servers);
     let mut arguments = arguments.iter();
     while let Some(option) = arguments.next() {
         match (option.as_str(), arguments.as_slice().first()) {
-            ("--functions", _) => suite = "end_to_end",
+            ("--functions", _) => (suite, needs) = ("end_to_end", Needs::Deployment),
             ("--rounds", Some(value)) => variables.push(("KEEPSAKE_KILL_ROUNDS", value.clone())),
             ("--seed", Some(value)) => variables.push(("KEEPSAKE_KILL_SEED", value.clone())),
             _ => bail!("usage: cargo x kill-sweep [--functions] [--rounds N] [--seed N]"),
@@ -41,6 +42,6 @@ pub fn kills(arguments: &[String]) -> Result<()> {
     }
     // The whole workspace, so that nothing is built with other features than for the tests.
     let words = ["--workspace", "--test", suite, "kill_sweep", "--", "--nocapture"];
-    test::run_with(&variables, &words.map(str::to_owned))
+    test::run_with(needs, &variables, &words.map(str::to_owned))
         .context("a killed run did harm, or could not be tried")
 }

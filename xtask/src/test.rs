@@ -7,19 +7,28 @@ use crate::{asl_cases, functions, say, setup, sweeps};
 use anyhow::{Context, Result, bail};
 use std::process::Command;
 
+/// What tests need beside the servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing: they run the program.
+    Servers,
+    /// The functions, the state machines and whoever hears their notices.
+    Deployment,
+}
+
 /// Runs `cargo x test [arguments for cargo test]`.
 pub fn run(arguments: &[String]) -> Result<()> {
-    run_with(&[], arguments)
+    run_with(Needs::Deployment, &[], arguments)
 }
 
 /// The same with more variables in the tests' environment.
-pub fn run_with(variables: &[(&str, String)], arguments: &[String]) -> Result<()> {
+pub fn run_with(needs: Needs, variables: &[(&str, String)], arguments: &[String]) -> Result<()> {
     setup::ensure()?;
     // All targets, as `cargo test` builds them: programs and tests then share every crate.
     functions::build_workspace(&setup::root(), "--all-targets")?;
     say("starting the local cloud");
     let cloud = LocalCloud::start(Parts::AllMajors)?;
-    let outcome = run_in(&cloud, variables, arguments);
+    let outcome = run_in(&cloud, needs, variables, arguments);
     if outcome.is_err() {
         keep_logs(&cloud);
     }
@@ -27,14 +36,18 @@ pub fn run_with(variables: &[(&str, String)], arguments: &[String]) -> Result<()
     outcome
 }
 
-fn run_in(cloud: &LocalCloud, variables: &[(&str, String)], arguments: &[String]) -> Result<()> {
-    let subscriber = Subscriber::start(cloud.run_dir())?;
-    let deployment = Deployment::deploy(cloud, subscriber.url())?;
-    let describe = cloud.run_dir().join("deployment.json");
-    std::fs::write(&describe, serde_json::to_vec_pretty(&deployment.describe())?)?;
+fn run_in(
+    cloud: &LocalCloud,
+    needs: Needs,
+    variables: &[(&str, String)],
+    arguments: &[String],
+) -> Result<()> {
     let mut command = cloud.command(env!("CARGO"));
-    command.env("KEEPSAKE_DEPLOYMENT", &describe);
-    command.env("KEEPSAKE_NOTICES", subscriber.file());
+    // Listens until the tests have ended.
+    let _subscriber = match needs {
+        Needs::Servers => None,
+        Needs::Deployment => Some(deploy(cloud, &mut command)?),
+    };
     command.env("KEEPSAKE_TEST_SOURCE_URL", cloud.postgres_url("source")?);
     // Another cluster than the source's, so that roles and settings do not stand there by chance.
     command.env("KEEPSAKE_TEST_TARGET_URL", cloud.postgres_url("catalog")?);
@@ -55,6 +68,15 @@ fn run_in(cloud: &LocalCloud, variables: &[(&str, String)], arguments: &[String]
         sweeps::states()?;
     }
     Ok(())
+}
+
+fn deploy(cloud: &LocalCloud, tests: &mut Command) -> Result<Subscriber> {
+    let subscriber = Subscriber::start(cloud.run_dir())?;
+    let deployment = Deployment::deploy(cloud, subscriber.url())?;
+    let describe = cloud.run_dir().join("deployment.json");
+    std::fs::write(&describe, serde_json::to_vec_pretty(&deployment.describe())?)?;
+    tests.env("KEEPSAKE_DEPLOYMENT", &describe).env("KEEPSAKE_NOTICES", subscriber.file());
+    Ok(subscriber)
 }
 
 fn cargo_test(mut command: Command, arguments: &[String]) -> Result<()> {

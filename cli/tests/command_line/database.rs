@@ -1,6 +1,6 @@
 //! Databases of the test servers, looked at with psql and pg_dump: another eye than the program's own.
 
-use crate::interruption::until;
+use keepsake_testkit::cluster::until;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use uuid::Uuid;

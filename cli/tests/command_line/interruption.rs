@@ -3,11 +3,8 @@
 use crate::bench::Bench;
 use crate::database::{Database, Server};
 use crate::program::said;
+use keepsake_testkit::cluster::until;
 use std::process::{Child, Command};
-use std::time::{Duration, Instant};
-
-/// A slow machine may take this long to get to the rows.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Enough rows that level 19 takes some seconds, in parts of which some are finished early.
 fn slow_source() -> Database {
@@ -16,14 +13,6 @@ fn slow_source() -> Database {
         "CREATE TABLE slow AS SELECT n, md5(n::text) || md5((n + 1)::text) AS x FROM generate_series(1, 400000) n",
     );
     source
-}
-
-pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !is_so() {
-        assert!(began.elapsed() < PATIENCE, "waited in vain until {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// A backup that has written its first part and is reading on.

@@ -3,13 +3,14 @@
 
 use crate::bench::Bench;
 use crate::database::{Database, Server};
-use crate::interruption::until;
+use keepsake_testkit::cluster::until;
+use keepsake_testkit::environment;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::process::Child;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// Rounds of every test run; each takes some seconds.
 const ROUNDS: u64 = 8;
@@ -71,18 +72,10 @@ struct Sweep {
     tally: Tally,
 }
 
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().map(|text| text.parse().unwrap())
-}
-
-fn seed() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    number("KEEPSAKE_KILL_SEED").unwrap_or(now.as_secs())
-}
-
 #[test]
 fn wherever_backup_and_restore_are_killed_nothing_half_done_looks_done_and_the_next_run_succeeds() {
-    let (rounds, seed) = (number("KEEPSAKE_KILL_ROUNDS").unwrap_or(ROUNDS), seed());
+    let rounds = environment::number("KEEPSAKE_KILL_ROUNDS").unwrap_or(ROUNDS);
+    let seed = environment::seed("KEEPSAKE_KILL_SEED");
     eprintln!("kill sweep: {rounds} rounds, KEEPSAKE_KILL_SEED={seed}");
     let mut sweep = Sweep::new(seed);
     for round in 0..rounds {

@@ -3,6 +3,7 @@
 use crate::bench::Bench;
 use crate::database::{Database, Server};
 use crate::program::said;
+use keepsake_testkit::cluster::until;
 use std::time::{Duration, Instant};
 
 /// About 24 MB of rows.
@@ -20,14 +21,6 @@ fn count(source: &Database, which: &str) -> u64 {
          WHERE datname = current_database() AND application_name LIKE 'keepsake %' AND {which}"
     );
     source.sql(&sql).parse().unwrap()
-}
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !is_so() {
-        assert!(began.elapsed() < Duration::from_secs(60), "waited in vain until {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 fn restored_is_equal(bench: &Bench, source: &Database, more: &str) {

@@ -1,61 +1,12 @@
 //! A streaming standby as the source: its snapshot is held and relayed as a primary's is, and its replay may end us.
 
 use crate::bench::Bench;
-use crate::database::{Database, Server, psql};
-use crate::interruption::until;
+use crate::database::{Database, Server};
 use crate::program::said;
+use keepsake_testkit::cluster::{self, Cluster, as_server_user, until};
 use std::collections::BTreeSet;
-use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
 use tempfile::TempDir;
-
-/// Where Debian keeps the programs of Postgres 15, `pg_basebackup` among them.
-const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
-
-/// Postgres refuses to run as root; Debian's package makes this user.
-const SERVER_USER: &str = "postgres";
-
-/// A server that dies with its test.
-struct Cluster {
-    server: Child,
-    port: u16,
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        self.server.kill().unwrap();
-        self.server.wait().unwrap();
-    }
-}
-
-impl Cluster {
-    /// Runs the cluster in `folder` until it takes connections.
-    fn run(folder: &Path, settings: &[&str]) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut command = as_server_user("postgres");
-        command.arg("-D").arg(folder).args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
-        command.args(["-c", "unix_socket_directories=", "-c", "fsync=off"]);
-        for setting in settings {
-            command.args(["-c", setting]);
-        }
-        let server = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let cluster = Self { server, port };
-        until("the server listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
-        let ready = || psql_command(&cluster.url()).status().unwrap().success();
-        until("the server takes connections", ready);
-        cluster
-    }
-
-    fn url(&self) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
-    }
-
-    fn sql(&self, statements: &str) -> String {
-        psql(&self.url(), statements)
-    }
-}
 
 /// A primary and a standby of it.
 struct Pair {
@@ -67,20 +18,16 @@ struct Pair {
 impl Pair {
     /// With the standby's settings.
     fn new(settings: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        if is_root() {
-            assert!(Command::new("chown").arg(SERVER_USER).arg(folder.path()).status().unwrap().success());
-        }
+        let folder = cluster::folder();
         let data = |name: &str| -> PathBuf { folder.path().join(name) };
-        let trusted = ["--username=postgres", "--auth=trust", "--no-sync", "--locale=C.UTF-8"];
-        finish(as_server_user("initdb").args(trusted).arg("--pgdata").arg(data("primary")));
+        Cluster::make(&data("primary"), &[]);
         let primary = Cluster::run(&data("primary"), &["autovacuum=off"]);
         primary.sql(
             "CREATE TABLE big AS SELECT n, repeat(md5(n::text), 30) AS x FROM generate_series(1, 24000) n;
              CREATE TABLE purse AS SELECT n, 1000 AS amount FROM generate_series(1, 20) n",
         );
         let copy = ["--checkpoint=fast", "--no-sync", "--write-recovery-conf", "--dbname", &primary.url()];
-        finish(as_server_user("pg_basebackup").args(copy).arg("--pgdata").arg(data("standby")));
+        cluster::finish(as_server_user("pg_basebackup").args(copy).arg("--pgdata").arg(data("standby")));
         let standby = Cluster::run(&data("standby"), settings);
         Self { standby, primary, _folder: folder }
     }
@@ -91,34 +38,6 @@ impl Pair {
         let replayed = format!("SELECT pg_last_wal_replay_lsn() >= '{written}'");
         until("the standby has replayed it", || self.standby.sql(&replayed) == "t");
     }
-}
-
-fn is_root() -> bool {
-    std::fs::metadata("/proc/self").unwrap().uid() == 0
-}
-
-fn as_server_user(program: &str) -> Command {
-    let program = format!("{PROGRAMS}/{program}");
-    let mut command = if is_root() { Command::new("setpriv") } else { Command::new(&program) };
-    if is_root() {
-        let user = [format!("--reuid={SERVER_USER}"), format!("--regid={SERVER_USER}")];
-        command.args(user).args(["--init-groups", "--", &program]);
-    }
-    // The server's user may not be allowed to enter the folder that the test runs in.
-    command.current_dir("/");
-    command
-}
-
-fn finish(command: &mut Command) {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
-fn psql_command(url: &str) -> Command {
-    let mut command = Command::new("psql");
-    command.args(["--no-psqlrc", "--quiet", "--command", "", "--dbname", url]);
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    command
 }
 
 /// Moves money within one transaction: the sum is the same in each consistent state, and in no other.

@@ -3,7 +3,9 @@
 
 pub mod catalog_suite;
 mod clock;
+pub mod cluster;
 pub mod controls;
+pub mod environment;
 mod faults;
 mod faulty;
 mod faulty_repository;

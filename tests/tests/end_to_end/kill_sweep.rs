@@ -5,12 +5,13 @@
 use crate::cloud::{Cloud, Ended};
 use crate::processes;
 use crate::source::{TestSource, rows};
+use keepsake_testkit::environment;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// Rounds of every test run: one in which a holder dies, one in which anything may; each takes some seconds.
 const ROUNDS: u64 = 2;
@@ -55,15 +56,14 @@ struct Round {
     before: BTreeSet<String>,
 }
 
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().map(|text| text.parse().unwrap())
+fn is_whole(round: u64) -> bool {
+    round % WHOLE_EVERY == WHOLE_EVERY - 1
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whichever_function_is_killed_the_run_ends_whole_or_says_so_and_the_next_one_succeeds() {
-    let rounds = number("KEEPSAKE_KILL_ROUNDS").unwrap_or(ROUNDS);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let seed = number("KEEPSAKE_KILL_SEED").unwrap_or(now.as_secs());
+    let rounds = environment::number("KEEPSAKE_KILL_ROUNDS").unwrap_or(ROUNDS);
+    let seed = environment::seed("KEEPSAKE_KILL_SEED");
     println!("kill sweep over functions: {rounds} rounds, KEEPSAKE_KILL_SEED={seed}");
     let mut sweep = Sweep::new(seed).await;
     for round in 0..rounds {
@@ -85,7 +85,7 @@ impl Sweep {
     }
 
     fn source(&self, round: u64) -> &TestSource {
-        if round % WHOLE_EVERY == WHOLE_EVERY - 1 { &self.whole } else { &self.plain }
+        if is_whole(round) { &self.whole } else { &self.plain }
     }
 
     fn backups(&self, source: &TestSource) -> BTreeSet<String> {
@@ -96,7 +96,7 @@ impl Sweep {
         // No two backups hold the same rows, so that none can be taken for another.
         let insert = format!("insert into vendors values (100000 + {number}, 'round {number}')");
         self.source(number).client().await.batch_execute(&insert).await.unwrap();
-        let takes = if number % WHOLE_EVERY == WHOLE_EVERY - 1 { 15_000 } else { 5_000 };
+        let takes = if is_whole(number) { 15_000 } else { 5_000 };
         let before = self.backups(self.source(number));
         let round = Round { number, takes: Duration::from_millis(takes), before };
         let arn = self.cloud.start(&self.source(number).policy).unwrap();
