@@ -16,13 +16,14 @@ const SMALLEST_STORAGE_GIB: u32 = 20;
 /// Longest value of a tag. Source: <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_Tagging.html>, read 2026-11-20.
 const TAG_LENGTH: usize = 256;
 /// What RDS answers when it has no room or a quota is spent; quotas pass when the other test restores end.
-const NO_ROOM: [&str; 5] = [
+const NO_ROOM: [&str; 4] = [
     "InstanceQuotaExceeded",
     "InsufficientDBInstanceCapacity",
-    "InvalidDBInstanceState",
     "StorageQuotaExceeded",
     "ProvisionedIopsNotAvailableInAZFault",
 ];
+/// What RDS answers when an instance is in a state that does not allow it: in creation, or on its way out already.
+const NOT_IN_THIS_STATE: &str = "InvalidDBInstanceState";
 
 /// What all throwaway instances have in common.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +50,11 @@ impl RdsInstances {
     #[must_use]
     pub fn new(clients: &Clients, settings: RdsSettings) -> Self {
         Self { client: clients.rds(), settings }
+    }
+
+    async fn is_going(&self, name: &InstanceName) -> Result<bool, InstancesError> {
+        let instance = self.describe(name).await?;
+        Ok(instance.is_none_or(|instance| instance.status == InstanceStatus::Deleting))
     }
 
     async fn request(&self, spec: &InstanceSpec) -> Result<(), Answer> {
@@ -130,7 +136,9 @@ fn available(instance: &DbInstance) -> Option<InstanceStatus> {
 
 fn failed(act: &str, name: &InstanceName, answer: Answer) -> InstancesError {
     let (act, cause) = (format!("{act} instance {name}"), answer.cause);
-    if answer.is_transient || NO_ROOM.contains(&answer.code.as_str()) {
+    if NO_ROOM.contains(&answer.code.as_str()) {
+        InstancesError::NoRoom { act, cause }
+    } else if answer.is_transient || answer.code == NOT_IN_THIS_STATE {
         InstancesError::Unavailable { act, cause }
     } else {
         InstancesError::Refused { act, cause }
@@ -152,7 +160,10 @@ impl Instances for RdsInstances {
             Some(instance) if !instance.tagged => Err(foreign(&spec.name)),
             Some(instance) if instance.status != InstanceStatus::Deleting => Ok(()),
             // An earlier one is going away: its name is free in a few minutes.
-            _ => Err(failed("create", &spec.name, Answer { is_transient: true, ..answer })),
+            _ => {
+                let act = format!("create instance {} while an earlier one is deleted", spec.name);
+                Err(InstancesError::NoRoom { act, cause: answer.cause })
+            }
         }
     }
 
@@ -184,6 +195,8 @@ impl Instances for RdsInstances {
         match answer.map_err(Answer::of) {
             Ok(_) => Ok(()),
             Err(answer) if is_absent(&answer) => Ok(()),
+            // Somebody was faster since we looked, or it is in creation.
+            Err(answer) if answer.code == NOT_IN_THIS_STATE && self.is_going(name).await? => Ok(()),
             Err(answer) => Err(failed("delete", name, answer)),
         }
     }

@@ -1,6 +1,6 @@
 //! The throwaway instance of a test restore: provision it, and always drop it.
 
-use crate::ports::{Clock, Instance, InstanceSpec, InstanceStatus, Instances, InstancesError};
+use crate::ports::{Clock, InstanceSpec, InstanceStatus, Instances, InstancesError};
 use crate::{Run, StepError};
 use keepsake_domain::{BackupId, Classified, FailureClass, InstanceName, Timestamp};
 use std::time::Duration;
@@ -42,16 +42,23 @@ pub async fn provision_instance(
 ) -> Result<InstanceProgress, StepError> {
     let name = InstanceName::for_backup(run.backup_id);
     let Some(instance) = instances.describe(&name).await? else {
-        instances.create(&spec(run, name, raw_bytes)).await?;
-        return Ok(InstanceProgress::Preparing);
+        return match instances.create(&spec(run, name, raw_bytes)).await {
+            Err(no_room @ InstancesError::NoRoom { .. }) => {
+                // The machine looks again, as often as for an instance in preparation, and then says what to look at.
+                tracing::warn!("{}; asking again later", keepsake_domain::chain(&no_room));
+                Ok(InstanceProgress::Preparing)
+            }
+            created => Ok(created.map(|()| InstanceProgress::Preparing)?),
+        };
     };
     if !instance.tagged {
         return Err(InstancesError::Foreign { name: instance.name.to_string() }.into());
     }
-    match instance.status {
-        InstanceStatus::Preparing => Ok(InstanceProgress::Preparing),
+    match &instance.status {
+        // That of an earlier test of this backup: its name is free when it is gone, in minutes.
+        InstanceStatus::Preparing | InstanceStatus::Deleting => Ok(InstanceProgress::Preparing),
         InstanceStatus::Available { .. } => Ok(InstanceProgress::Available),
-        InstanceStatus::Deleting | InstanceStatus::Broken(_) => Err(unusable(&instance)),
+        InstanceStatus::Broken(state) => Err(unusable(&instance.name, state)),
     }
 }
 
@@ -70,14 +77,10 @@ fn spec(run: &Run, name: InstanceName, raw_bytes: u64) -> InstanceSpec {
 const PROVE_AGAIN: &str =
     "the instance is dropped; start the policy again, or prove this backup by keepsake restore";
 
-fn unusable(instance: &Instance) -> StepError {
-    let state = match &instance.status {
-        InstanceStatus::Broken(state) => state.as_str(),
-        _ => "deleting",
-    };
+fn unusable(name: &InstanceName, state: &str) -> StepError {
     StepError::found(
         FailureClass::Permanent,
-        format!("throwaway instance {} is {state} and will not become available", instance.name),
+        format!("throwaway instance {name} is {state} and will not become available"),
         "the backup stands, but it is not proven by a restore",
         PROVE_AGAIN,
     )

@@ -19,6 +19,8 @@ pub struct MemoryInstances {
     held: Mutex<HashMap<InstanceName, Held>>,
     broken: Option<String>,
     is_never_ready: bool,
+    /// So many creations find no room.
+    no_room: Mutex<u32>,
 }
 
 /// Reference of the secret of every instance here.
@@ -43,6 +45,18 @@ impl MemoryInstances {
     #[must_use]
     pub fn never_ready() -> Self {
         Self { is_never_ready: true, ..Self::default() }
+    }
+
+    /// The first creations are refused for want of room: quotas are spent.
+    #[must_use]
+    pub fn crowded(creations: u32) -> Self {
+        Self { no_room: Mutex::new(creations), ..Self::default() }
+    }
+
+    /// Ours from an earlier test, which is being deleted: seen once more.
+    pub fn add_going(&self, name: &InstanceName) {
+        self.lock()
+            .insert(name.clone(), Held { looks: LOOKS_UNTIL_READY, is_deleting: true, is_tagged: true });
     }
 
     /// Someone else's instance that happens to carry a name of ours.
@@ -82,6 +96,12 @@ fn foreign(name: &InstanceName) -> InstancesError {
 #[async_trait]
 impl Instances for MemoryInstances {
     async fn create(&self, spec: &InstanceSpec) -> Result<(), InstancesError> {
+        let mut no_room = self.no_room.lock().unwrap_or_else(PoisonError::into_inner);
+        if *no_room > 0 {
+            *no_room -= 1;
+            let act = format!("create instance {}", spec.name);
+            return Err(InstancesError::NoRoom { act, cause: "InstanceQuotaExceeded".into() });
+        }
         let mut all = self.lock();
         match all.get(&spec.name) {
             Some(held) if !held.is_tagged => Err(foreign(&spec.name)),

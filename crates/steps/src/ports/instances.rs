@@ -55,7 +55,7 @@ pub trait Instances: Send + Sync {
     /// Asks for an instance. Success when one of this name is there already and carries our tag.
     ///
     /// # Errors
-    /// [`InstancesError`].
+    /// [`InstancesError`]; [`InstancesError::NoRoom`] may pass while the caller waits.
     async fn create(&self, spec: &InstanceSpec) -> Result<(), InstancesError>;
 
     /// Looks; `None` when there is none.
@@ -81,7 +81,17 @@ pub enum InstancesError {
         /// The name.
         name: String,
     },
-    /// Quota, capacity or a state that does not allow it now.
+    /// Quotas or capacity are spent, or an earlier instance of this name is still being deleted: a matter of minutes or
+    /// hours, so that whoever asks looks again as for an instance in preparation.
+    #[error("the provider has no room to {act}")]
+    NoRoom {
+        /// What was tried.
+        act: String,
+        /// What was said.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Not reachable, or a state that does not allow it now.
     #[error("the provider could not {act} now")]
     Unavailable {
         /// What was tried.
@@ -104,7 +114,7 @@ pub enum InstancesError {
 impl Classified for InstancesError {
     fn class(&self) -> FailureClass {
         match self {
-            Self::Unavailable { .. } => FailureClass::Transient,
+            Self::NoRoom { .. } | Self::Unavailable { .. } => FailureClass::Transient,
             Self::Foreign { .. } | Self::Refused { .. } => FailureClass::Permanent,
         }
     }
@@ -112,7 +122,10 @@ impl Classified for InstancesError {
     fn explanation(&self) -> Explanation {
         let next = match self {
             Self::Foreign { name } => format!("look at instance {name}: rename it or remove it yourself"),
-            Self::Unavailable { .. } => "run the test restore again; check quotas if it stays so".to_owned(),
+            Self::NoRoom { .. } => {
+                "check the quotas of RDS in this region, then start the policy again".to_owned()
+            }
+            Self::Unavailable { .. } => "run the test restore again, when RDS answers".to_owned(),
             Self::Refused { .. } => "correct role, subnet group or engine version, then run again".to_owned(),
         };
         Explanation {

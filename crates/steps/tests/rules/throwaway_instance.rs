@@ -67,6 +67,22 @@ async fn the_instance_is_dropped_whatever_state_of_the_test_fails() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_spent_quota_and_a_name_still_in_deletion_are_waited_for_as_an_instance_in_preparation_is() {
+    // More often than a step is tried again.
+    let (scenario, run) = sealed(MemoryInstances::crowded(7)).await;
+    scenario.test_restore(&run).await.unwrap();
+    assert_eq!(scenario.instances.names(), []);
+
+    let (scenario, run) = sealed(MemoryInstances::new()).await;
+    scenario.instances.add_going(&InstanceName::for_backup(run.backup_id));
+    scenario.test_restore(&run).await.unwrap();
+
+    let (scenario, run) = sealed(MemoryInstances::crowded(u32::MAX)).await;
+    let failed = ends_without_instance(&scenario, &run).await;
+    assert_eq!((failed.state, failed.text.as_str()), ("ProvisionInstance", "never available"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_load_that_broke_once_is_repeated_and_no_part_is_loaded_twice() {
     let (scenario, run) = sealed(MemoryInstances::new()).await;
     let target = scenario.target(&InstanceName::for_backup(run.backup_id));
