@@ -3,7 +3,7 @@
 
 use crate::secret_text::SecretText;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use keepsake_domain::{BackupIdPrefix, CutLimits, SourceLimits};
+use keepsake_domain::{BackupIdPrefix, CutLimits, RecoveryTarget, SourceLimits};
 use std::path::PathBuf;
 
 const EXIT_CODES: &str = "\
@@ -228,6 +228,9 @@ pub struct RestoreArguments {
     /// The backup, by its id or the first characters of it [default: the newest, if the repository holds one source].
     #[arg(long, value_name = "ID")]
     pub backup: Option<BackupIdPrefix>,
+    /// To which point in time.
+    #[command(flatten)]
+    pub point: PointArguments,
     /// An empty database: postgres://user@host:port/database, or env:NAME.
     #[arg(long, value_name = "URL|env:NAME")]
     pub to: SecretText,
@@ -259,6 +262,40 @@ pub struct RestoreArguments {
     /// One JSON document on standard output.
     #[arg(long)]
     pub json: bool,
+}
+
+/// To which point in time a restore goes; none of these restores the state of the full backup itself.
+#[derive(Debug, Args)]
+pub struct PointArguments {
+    /// Everything that committed until then, with its zone: '2026-11-20 14:30:00+01'.
+    #[arg(long, value_name = "TIME", group = "point", value_parser = RecoveryTarget::at)]
+    pub at: Option<RecoveryTarget>,
+    /// Everything whose commit record begins there or before: 16/B374D848.
+    #[arg(long, value_name = "LSN", group = "point", value_parser = RecoveryTarget::lsn)]
+    pub lsn: Option<RecoveryTarget>,
+    /// Everything through the commit of this transaction.
+    #[arg(long, value_name = "N", group = "point", value_parser = RecoveryTarget::xid)]
+    pub xid: Option<RecoveryTarget>,
+    /// Everything before the commit of this transaction.
+    #[arg(long, value_name = "N", group = "point", value_parser = RecoveryTarget::xid)]
+    pub before_xid: Option<RecoveryTarget>,
+    /// Everything that was captured.
+    #[arg(long, group = "point")]
+    pub latest: bool,
+    /// What lies exactly at the time or position is not restored.
+    #[arg(long, requires = "point", conflicts_with_all = ["xid", "before_xid", "latest"])]
+    pub exclusive: bool,
+}
+
+impl PointArguments {
+    /// The point, if one was given.
+    #[must_use]
+    pub fn target(&self) -> Option<RecoveryTarget> {
+        let before = self.before_xid.map(RecoveryTarget::exclusive);
+        let latest = self.latest.then_some(RecoveryTarget::Latest);
+        let target = self.at.or(self.lsn).or(self.xid).or(before).or(latest)?;
+        Some(if self.exclusive { target.exclusive() } else { target })
+    }
 }
 
 /// What to do about roles that are missing.

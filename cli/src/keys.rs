@@ -9,7 +9,7 @@ use keepsake_archive::{BackupIdentity, Recipient, WrappedKey, wrap_for};
 use keepsake_aws::KmsKeyHolder;
 use keepsake_domain::BackupId;
 use keepsake_steps::ports::{KeyHolder, KeyHolderError, Repository};
-use keepsake_steps::{StandingBackup, StepError, open_backup, open_backup_with_recovery_key};
+use keepsake_steps::{Locked, StepError, open_backup, open_backup_with_recovery_key};
 use std::path::Path;
 use zeroize::Zeroizing;
 
@@ -79,18 +79,18 @@ impl ReadingKey {
         }
     }
 
-    /// Opens a backup's private half.
+    /// Opens the private half of a backup, or of what one run captured.
     ///
     /// # Errors
     /// When this key does not open it.
     pub async fn open(
         &self,
         repository: &dyn Repository,
-        backup: &StandingBackup,
+        locked: &dyn Locked,
     ) -> Result<BackupIdentity, StepError> {
         match self {
-            Self::RecoveryKey(text) => open_backup_with_recovery_key(repository, backup, text).await,
-            Self::Kms(holder) => open_backup(repository, backup, &[holder.as_ref()]).await,
+            Self::RecoveryKey(text) => open_backup_with_recovery_key(repository, locked, text).await,
+            Self::Kms(holder) => open_backup(repository, locked, &[holder.as_ref()]).await,
         }
     }
 }

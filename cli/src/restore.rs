@@ -7,17 +7,20 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::keys::ReadingKey;
 use crate::measures::peak_memory_bytes;
+use crate::restore_changes::Changes;
 use crate::restore_plan::RestorePlan;
 use crate::signals::unless_interrupted;
 use crate::standing::certificates;
 use crate::terminal::{Progress, note, print, print_json};
 use crate::text;
-use keepsake_domain::{Certificate, Classified, ConnectionUrl, GlobalsOutcome, MissingRoles, Verdict};
+use keepsake_domain::{
+    Certificate, Classified, ConnectionUrl, GlobalsOutcome, MissingRoles, RecoveredPoint, Verdict,
+};
 use keepsake_postgres::{PgBin, PostgresTarget};
-use keepsake_steps::ports::{Clock, Target};
+use keepsake_steps::ports::{Clock, Repository, Target};
 use keepsake_steps::{
-    Restore, RestoreFacts, certify, find_layout, finish_target, prepare_target, read_back, read_backup,
-    restore_globals, restore_parts,
+    RecoveryRoute, Restore, RestoreFacts, StandingBackup, certify_against, find_layout, finish_target_at,
+    plan_recovery, prepare_target, read_back, read_backup, restore_globals, restore_parts,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -64,19 +67,21 @@ async fn planned(context: &Context, arguments: &RestoreArguments) -> Result<(), 
         ));
     }
     let repository = context.places.repository("--repo", &arguments.repo).await?;
-    let layout = find_layout(repository.as_ref(), arguments.backup.as_ref()).await?;
-    let backup = read_backup(repository.as_ref(), layout).await?;
-    let target: Arc<dyn Target> = Arc::new(target);
+    let (backup, route) = begin_and_route(repository.as_ref(), arguments).await?;
+    let target = Arc::new(target);
     let facts = target.facts(&backup.layout.backup_id.to_string()).await?;
     let measured = certificates(repository.as_ref(), &backup).await?;
     let url = repository.url();
-    let plan = RestorePlan::new(&backup, &url, &place, &facts, &measured, context.clock.now());
+    let mut plan = RestorePlan::new(&backup, &url, &place, &facts, &measured, context.clock.now());
+    plan.add_recovery(route.as_ref());
     show_plan(&plan, arguments)?;
     plan.refuse_what_cannot_work()?;
     let Some(key) = key.filter(|_| !arguments.plan) else { return Ok(()) };
     let identity = key.open(repository.as_ref(), &backup).await?;
+    let changes = Changes::opened(repository.as_ref(), &key, route, target.clone()).await?;
     let restore = Restore { repository, backup: Arc::new(backup), identity, target, jobs: arguments.jobs };
-    let proof = Proof { context, arguments, restore: &restore, target_version: facts.server.server_version };
+    let target_version = facts.server.server_version;
+    let proof = Proof { context, arguments, restore: &restore, changes, target_version };
     let progress = Arc::new(Progress::new());
     let certificate = proof.restore_and_compare(&progress).await?;
     // The proof is kept before anything that can still fail, and told whatever does.
@@ -87,6 +92,19 @@ async fn planned(context: &Context, arguments: &RestoreArguments) -> Result<(), 
     verdict(&certificate)?;
     finished?;
     kept
+}
+
+/// The full backup that the restore begins with, and the way from there to the point that was asked for.
+async fn begin_and_route(
+    repository: &dyn Repository,
+    arguments: &RestoreArguments,
+) -> Result<(StandingBackup, Option<RecoveryRoute>), Failure> {
+    let wanted = arguments.backup.as_ref();
+    let Some(target) = arguments.point.target() else {
+        return Ok((read_backup(repository, find_layout(repository, wanted).await?).await?, None));
+    };
+    let route = plan_recovery(repository, wanted, target).await?;
+    Ok((route.backup.clone(), Some(route)))
 }
 
 fn postgres(arguments: &RestoreArguments, url: ConnectionUrl, tools: PgBin) -> PostgresTarget {
@@ -111,6 +129,7 @@ struct Proof<'a> {
     context: &'a Context,
     arguments: &'a RestoreArguments,
     restore: &'a Restore,
+    changes: Option<Changes>,
     target_version: u32,
 }
 
@@ -119,6 +138,12 @@ impl Proof<'_> {
         let mut phases = BTreeMap::new();
         let (restore, target) = (self.restore, self.restore.target.as_ref());
         let manifest = &restore.backup.manifest;
+
+        if let Some(changes) = &self.changes {
+            let began = Instant::now();
+            changes.check(restore, progress).await?;
+            note_phase(&mut phases, "check_changes", began);
+        }
 
         progress.step("restoring types, tables and functions");
         let began = Instant::now();
@@ -134,9 +159,17 @@ impl Proof<'_> {
         restore_parts(restore, manifest.parts.clone(), &loaded).await?;
         note_phase(&mut phases, "rows", began);
 
+        let mut expected = (manifest.expected(), None);
+        if let Some(changes) = &self.changes {
+            let began = Instant::now();
+            expected = changes.replay(restore, progress).await?;
+            note_phase(&mut phases, "changes", began);
+        }
+        let (expected, recovered) = expected;
+
         progress.step("restoring large objects, indexes, constraints and sequences");
         let began = Instant::now();
-        finish_target(restore).await?;
+        finish_target_at(restore, &expected.sequences).await?;
         note_phase(&mut phases, "post_data", began);
 
         progress.step("reading everything back and comparing");
@@ -148,7 +181,9 @@ impl Proof<'_> {
             target_version: self.target_version,
             phase_milliseconds: phases,
         };
-        Ok(certify(&restore.backup, &restored, facts, self.context.clock.as_ref()))
+        let clock = self.context.clock.as_ref();
+        let certificate = certify_against(&restore.backup, &expected, &restored, facts, clock);
+        Ok(Certificate { recovered, ..certificate })
     }
 
     /// Only a proven restore loses its marks and looks finished.
@@ -246,6 +281,7 @@ fn for_people(restored: &Restored<'_>) -> String {
         ),
         format!("  manifest   sha256 {}", certificate.manifest_sha256),
     ];
+    lines.extend(certificate.recovered.iter().map(recovered_text));
     let phase =
         |(name, took): (&String, &u64)| format!("{name} {}", text::span(Duration::from_millis(*took)));
     let phases: Vec<String> = certificate.phase_milliseconds.iter().map(phase).collect();
@@ -262,6 +298,17 @@ fn for_people(restored: &Restored<'_>) -> String {
     lines.extend(restored.globals.into_iter().flat_map(told));
     lines.extend(certificate.differences.iter().map(|difference| format!("  differs    {difference}")));
     lines.join("\n")
+}
+
+fn recovered_text(point: &RecoveredPoint) -> String {
+    format!(
+        "  point      {}: {} transactions of {} segments behind the backup, the last committed at {} (WAL position {})",
+        point.target,
+        text::count(point.transactions),
+        text::count(point.segments),
+        point.at,
+        point.lsn
+    )
 }
 
 /// What came of `--roles`.

@@ -1,9 +1,10 @@
 //! What a restore would do, shown before anything happens.
 
+use crate::recovery_shown::RecoveryShown;
 use crate::text;
 use keepsake_domain::{BackupId, Certificate, Coverage, Lineage, Timestamp, Verdict};
 use keepsake_steps::ports::{TargetError, TargetFacts};
-use keepsake_steps::{Misfit, StandingBackup, misfits, refuse_misfits};
+use keepsake_steps::{Misfit, RecoveryRoute, StandingBackup, misfits, refuse_misfits};
 use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
@@ -35,6 +36,9 @@ pub struct RestorePlan {
     key_holders: Vec<String>,
     /// As an earlier restore of this backup took, if one was recorded.
     expected_seconds: Option<u64>,
+    /// Where changes are replayed onto the backup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovery: Option<RecoveryShown>,
     #[serde(flatten)]
     coverage: Coverage,
     #[serde(skip)]
@@ -76,9 +80,15 @@ impl RestorePlan {
             large_objects: manifest.blobs.as_ref().map_or(0, |blobs| blobs.count),
             key_holders: manifest.key_holders.clone(),
             expected_seconds: proven.map(expected_seconds),
+            recovery: None,
             coverage: manifest.coverage.clone(),
             now,
         }
+    }
+
+    /// Shows the way to a point in time, too.
+    pub fn add_recovery(&mut self, route: Option<&RecoveryRoute>) {
+        self.recovery = route.map(RecoveryShown::new);
     }
 
     /// Refuses the restore for what the plan showed.
@@ -124,11 +134,14 @@ impl fmt::Display for RestorePlan {
             "  from       {}, database {}, lineage {}",
             self.repository, self.database, self.lineage
         )?;
-        writeln!(
-            f,
-            "  state of   {}; everything later is not in it",
-            text::instant(self.snapshot_at, self.now)
-        )?;
+        let state = text::instant(self.snapshot_at, self.now);
+        match &self.recovery {
+            None => writeln!(f, "  state of   {state}; everything later is not in it")?,
+            Some(recovery) => {
+                writeln!(f, "  base of    {state}")?;
+                recovery.write(f, self.now)?;
+            }
+        }
         let (tables, rows, parts) =
             (text::count(self.tables), text::count(self.rows), text::count(self.parts));
         writeln!(

@@ -42,7 +42,7 @@ pub use limits::SourceLimits;
 pub use lineage::{InvalidLineage, InvalidLsn, Lineage, Lsn};
 pub use notice::{Notice, NoticeKind, Severity};
 pub use parts::{Batch, BlockRange, CutLimits, PartPlan, batches, cut};
-pub use proof::{Certificate, RestoredDatabase, RestoredTable, Verdict, compare};
+pub use proof::{Certificate, RecoveredPoint, RestoredDatabase, RestoredTable, Verdict, compare};
 pub use provider::{Provider, ProviderMarks};
 pub use recovery_target::{Bound, InvalidTarget, RecoveryTarget, widen_xid};
 pub use roles::{

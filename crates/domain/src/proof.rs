@@ -1,6 +1,6 @@
 //! The comparison of a restored database with what the source held, and the certificate that states it.
 
-use crate::{BackupId, LeftOut, RowsDigest, SequenceValue, TableName, Timestamp};
+use crate::{BackupId, LeftOut, Lsn, RowsDigest, SequenceValue, TableName, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -43,6 +43,21 @@ pub enum Verdict {
     Inconclusive,
 }
 
+/// Where a restore to a point in time ended. JSON shape: these fields, in snake case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveredPoint {
+    /// What was asked for, in words.
+    pub target: String,
+    /// Where the commit record of the last transaction begins that was replayed; the backup's own position without any.
+    pub lsn: Lsn,
+    /// When that transaction committed, or the backup's snapshot was taken, by the source's clock.
+    pub at: Timestamp,
+    /// Segments that were read.
+    pub segments: u64,
+    /// Transactions that were replayed.
+    pub transactions: u64,
+}
+
 /// What was proven by restoring one backup. Stored in the catalog and beside the manifest.
 ///
 /// JSON shape: the fields below, in snake case.
@@ -54,6 +69,9 @@ pub struct Certificate {
     pub manifest_sha256: String,
     /// Where the archive was read from.
     pub repository: String,
+    /// The point in time, where changes were replayed onto the backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovered: Option<RecoveredPoint>,
     /// Passed only if every comparison was equal.
     pub verdict: Verdict,
     /// When the comparison ended.

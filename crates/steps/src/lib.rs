@@ -6,21 +6,26 @@ mod begin_backup;
 mod capture_changes;
 mod capture_segment;
 mod chain;
+mod change_reader;
 mod copy_object;
 mod dump;
 mod error;
 mod hold_snapshot;
 mod list_backups;
 mod list_changes;
+mod net_changes;
 mod open_backup;
 mod pace;
+mod plan_recovery;
 mod read_back;
 mod rechunk;
 mod record_failure;
 mod record_outcome;
 mod relations;
+mod replay_changes;
 mod replicate_backup;
 mod restore_backup;
+mod row_layout;
 mod run;
 mod seal_backup;
 mod streams;
@@ -38,6 +43,7 @@ pub use begin_backup::{
 };
 pub use capture_changes::{Captured, SegmentBounds, Until, capture_changes};
 pub use chain::{Capture, ProtectedSource, protect_source};
+pub use change_reader::{BATCH_BYTES, ChangeReader, LastTransaction, ReplayRules};
 pub use dump::{Dumper, dump};
 pub use error::StepError;
 pub use hold_snapshot::{GRACE, Holder, Lane, hold_snapshot, release_snapshot, renew_lease};
@@ -46,15 +52,19 @@ pub use list_changes::{
     ChangesManifest, StandingChanges, change_history, changes_keys, changes_of, read_changes,
 };
 pub use open_backup::{Lock, Locked, newest_keys, open_backup, open_backup_with_recovery_key};
+pub use plan_recovery::{RecoveryRoute, plan_recovery};
 pub use read_back::{Comparison, read_back};
 pub use record_failure::{
     CleanUp, FailedRun, OpenRepository, end_unopened, record_failure, release_unopened,
 };
 pub use record_outcome::{completion_notice, failure_notice, record_completion, send_alert};
+pub use replay_changes::{OpenedSegment, Replay, Replayed, SegmentRead, check_segments, replay_changes};
 pub use replicate_backup::{Replication, VerifiedCopy, copy_backup};
 pub use restore_backup::{
-    PartLoaded, Restore, finish_target, parts_of, prepare_target, restore_globals, restore_parts,
+    PartLoaded, Restore, finish_target, finish_target_at, parts_of, prepare_target, restore_globals,
+    restore_parts,
 };
+pub use row_layout::Destinations;
 pub use run::Run;
 pub use seal_backup::{SealedBackup, Sealing, seal_backup};
 pub use target_fit::{Misfit, misfits, refuse_misfits};
@@ -65,5 +75,5 @@ pub use test_instance::{
 pub use upload_parts::{PartSeen, upload_parts};
 pub use verify_archive::{Damage, Depth, verify_archive, verify_link};
 pub use verify_changes::{verify_links, verify_segment};
-pub use verify_restore::{RestoreFacts, certify, store_certificate};
+pub use verify_restore::{RestoreFacts, certify, certify_against, store_certificate};
 pub use work::{DumpPlan, TakenSnapshot, Work};

@@ -7,7 +7,7 @@ use crate::streams::download_opened;
 use crate::target_fit::{misfits, refuse_misfits};
 use futures::stream::{FuturesUnordered, StreamExt};
 use keepsake_archive::{BackupIdentity, Part};
-use keepsake_domain::{FailureClass, GlobalsOutcome, PartPlan, Provider};
+use keepsake_domain::{FailureClass, GlobalsOutcome, PartPlan, Provider, SequenceValue};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
@@ -273,6 +273,14 @@ async fn load_part(restore: &Restore, part: &Part, writer: &mut dyn RowWriter) -
 /// # Errors
 /// When a part is missing, so that no restore without all its rows gets its constraints and looks complete.
 pub async fn finish_target(restore: &Restore) -> Result<(), StepError> {
+    finish_target_at(restore, &restore.backup.manifest.sequences).await
+}
+
+/// As [`finish_target`], with sequences that stand where changes left them.
+///
+/// # Errors
+/// As [`finish_target`].
+pub async fn finish_target_at(restore: &Restore, sequences: &[SequenceValue]) -> Result<(), StepError> {
     all_parts_stand(restore).await?;
     let manifest = &restore.backup.manifest;
     if let Some(blobs) = &manifest.blobs {
@@ -287,10 +295,10 @@ pub async fn finish_target(restore: &Restore) -> Result<(), StepError> {
         .await?;
     }
     restore_section(restore, SchemaSection::PostData, restore.jobs).await?;
-    Ok(restore.target.set_sequences(&manifest.sequences).await?)
+    Ok(restore.target.set_sequences(sequences).await?)
 }
 
-async fn all_parts_stand(restore: &Restore) -> Result<(), StepError> {
+pub(crate) async fn all_parts_stand(restore: &Restore) -> Result<(), StepError> {
     let standing = restore.target.loaded_parts().await?;
     for part in &restore.backup.manifest.parts {
         let rows = standing.iter().find(|loaded| loaded.number == part.number).map(|loaded| loaded.rows);

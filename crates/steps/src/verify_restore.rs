@@ -27,8 +27,19 @@ pub fn certify(
     facts: RestoreFacts,
     clock: &dyn Clock,
 ) -> Certificate {
-    let expected = backup.manifest.expected();
-    let mut differences = compare(&expected, restored);
+    certify_against(backup, &backup.manifest.expected(), restored, facts, clock)
+}
+
+/// As [`certify`], where changes were replayed onto the backup, so that something else is expected.
+#[must_use]
+pub fn certify_against(
+    backup: &StandingBackup,
+    expected: &RestoredDatabase,
+    restored: &RestoredDatabase,
+    facts: RestoreFacts,
+    clock: &dyn Clock,
+) -> Certificate {
+    let mut differences = compare(expected, restored);
     let verdict = match (differences.is_empty(), expected.tables.is_empty() && expected.objects.is_empty()) {
         (false, _) => Verdict::Failed,
         (true, true) => Verdict::Inconclusive,
@@ -40,6 +51,7 @@ pub fn certify(
         backup_id: backup.layout.backup_id,
         manifest_sha256: backup.manifest_sha256.clone(),
         repository: facts.repository,
+        recovered: None,
         verdict,
         compared_at: clock.now(),
         target_version: facts.target_version,

@@ -1,6 +1,7 @@
 //! The database that is restored to.
 
 mod books;
+mod changes;
 mod check;
 mod clean;
 mod entries;

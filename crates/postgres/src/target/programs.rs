@@ -16,7 +16,7 @@ use tokio::io::AsyncWriteExt;
 
 const SCHEMAS: &str = "schemas";
 const PRE_DATA: &str = "pre-data";
-const POST_DATA: &str = "post-data";
+pub(super) const POST_DATA: &str = "post-data";
 const LARGE_OBJECTS: &str = "large-objects";
 
 /// Connections for building indexes; beyond this a server is not served faster, and may run out of them.

@@ -1,6 +1,7 @@
 //! Source and target against real servers. `cargo x test` starts them; each test makes databases of its own.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+mod applying;
 mod changes;
 mod coverage;
 mod lent;

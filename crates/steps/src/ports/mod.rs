@@ -4,6 +4,7 @@
 //! adapter. Errors are named by what a caller can do about them.
 
 mod catalog;
+mod change_target;
 mod changes;
 mod clock;
 mod instances;
@@ -20,6 +21,10 @@ pub use catalog::{
     AlertLog, CatalogError, CompletedBackup, Copies, CopyRecord, CopyState, Execution, Executions,
     FailureRecord, Holds, Lease, Leases, LiveHold, NewExecution, Policies, Policy, PolicyCopy, PolicySource,
     RunningTest, TestOutcome, Tests,
+};
+pub use change_target::{
+    AppliedChanges, ChangeApplier, ChangeBatch, ChangePosition, ChangeTarget, ChangedTable, Deletion,
+    Insertion, TableChange, Update,
 };
 pub use changes::{
     Boundary, CaptureState, ChangeMessage, ChangeSource, ChangeStream, Mark, ProtectWishes, Protection,

@@ -2,7 +2,7 @@ use super::{ChunkReceiver, RowReader, RowWriter};
 use async_trait::async_trait;
 use keepsake_archive::ServerFacts;
 use keepsake_domain::{
-    Classified, Explanation, FailureClass, GlobalsOutcome, LeftOut, Provider, SequenceValue, TableShape,
+    Classified, Explanation, FailureClass, GlobalsOutcome, LeftOut, Lsn, Provider, SequenceValue, TableShape,
 };
 
 /// What a target is before anything was changed on it.
@@ -239,6 +239,34 @@ pub enum TargetError {
         #[source]
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A row that a change names is not there, or is there more often than it must be.
+    #[error(
+        "table {table} on {place} holds {found} rows instead of {wanted} with the {key} that the change at {lsn} names"
+    )]
+    RowsDiffer {
+        /// Host, port and database.
+        place: String,
+        /// The table.
+        table: String,
+        /// Names of the key's columns; its values are rows, and stay unsaid.
+        key: String,
+        /// The first change that names it.
+        lsn: Lsn,
+        /// Rows that were there.
+        found: u64,
+        /// Rows that must be there.
+        wanted: u64,
+    },
+    /// Another restore applied changes here, or this one was ended.
+    #[error("the changes on {place} stand at {stands}, and not at {wanted}")]
+    ChangesElsewhere {
+        /// Host, port and database.
+        place: String,
+        /// Where they stand.
+        stands: String,
+        /// Where they must.
+        wanted: String,
+    },
     /// Rows refer to rows that the target does not hold. Tables of extensions have their foreign keys before their rows,
     /// so that another part may bring them.
     #[error("cannot {act} on {place}: rows refer to rows that are not there")]
@@ -258,7 +286,8 @@ impl Classified for TargetError {
         match self {
             Self::Unreachable { .. } => FailureClass::Transient,
             Self::Statement { transient, .. } if *transient => FailureClass::Transient,
-            Self::CutOff { .. } => FailureClass::Integrity,
+            Self::CutOff { .. } | Self::RowsDiffer { .. } => FailureClass::Integrity,
+            Self::ChangesElsewhere { .. } => FailureClass::Conflict,
             Self::LoginRefused { .. }
             | Self::NotEmpty { .. }
             | Self::Unsuitable { .. }
@@ -295,6 +324,14 @@ impl Classified for TargetError {
             Self::LoginRefused { .. } => "correct user, password and database name of the target (createdb, if it is missing), then run again".to_owned(),
             Self::CutOff { .. } => {
                 "keepsake verify --repo <URL> --deep, and restore from a copy if it fails".to_owned()
+            }
+            Self::RowsDiffer { .. } => {
+                "keepsake verify --repo <URL> --deep, then restore into a new empty database; if it happens again, \
+                 restore to a point before this position"
+                    .to_owned()
+            }
+            Self::ChangesElsewhere { .. } => {
+                "let one restore at a time work on a target; else restore into a new empty database".to_owned()
             }
             Self::MissingReference { .. } => {
                 "read which foreign key the cause names, correct its rows in the source, then back up again".to_owned()

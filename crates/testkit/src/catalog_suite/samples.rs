@@ -137,6 +137,7 @@ pub fn certificate(backup_id: BackupId, verdict: Verdict) -> Certificate {
         backup_id,
         manifest_sha256: SHA256.to_owned(),
         repository: "s3://suite/main".to_owned(),
+        recovered: None,
         verdict,
         compared_at: Timestamp::now(),
         target_version: 150_018,

@@ -1,0 +1,90 @@
+//! The way to a point in time, as a restore's plan shows it.
+
+use crate::text;
+use keepsake_domain::{NotCaptured, Position, RecoveryTarget, Timestamp};
+use keepsake_steps::{RecoveryRoute, StandingChanges};
+use serde::Serialize;
+use std::fmt;
+
+/// JSON shape: these fields, in snake case.
+#[derive(Debug, Serialize)]
+pub struct RecoveryShown {
+    /// What was asked for.
+    target: RecoveryTarget,
+    /// Segments that are read.
+    segments: u64,
+    stored_bytes: u64,
+    raw_bytes: u64,
+    /// Transactions in them: those that the backup sees, and those behind the target in the last of them, are skipped.
+    transactions: u64,
+    changes: u64,
+    /// Where the last of the segments ends.
+    ends: Position,
+    /// How far changes were captured.
+    captured: Option<Position>,
+    /// Transactions in segments that are not read, since they lie behind the target.
+    transactions_left_out: u64,
+    /// Tables that hold the full backup's rows, whatever the target.
+    not_captured: Vec<NotCaptured>,
+}
+
+impl RecoveryShown {
+    /// From what the route's manifests say.
+    #[must_use]
+    pub fn new(route: &RecoveryRoute) -> Self {
+        let manifests = || route.segments.iter().filter_map(StandingChanges::segment);
+        Self {
+            target: route.plan.target,
+            segments: route.segments.len() as u64,
+            stored_bytes: manifests().map(|segment| segment.object.stored_bytes).sum(),
+            raw_bytes: manifests().map(|segment| segment.raw_bytes).sum(),
+            transactions: manifests().map(|segment| segment.holds.transactions).sum(),
+            changes: manifests().map(|segment| segment.holds.changes).sum(),
+            ends: route.plan.ends,
+            captured: route.captured,
+            transactions_left_out: route.transactions_behind,
+            not_captured: route.not_captured.clone(),
+        }
+    }
+
+    /// Lines of the plan.
+    ///
+    /// # Errors
+    /// Those of the formatter.
+    pub fn write(&self, f: &mut fmt::Formatter<'_>, now: Timestamp) -> fmt::Result {
+        let at = match self.target {
+            RecoveryTarget::Time { at, .. } => format!(" ({})", text::instant(at, now)),
+            _ => String::new(),
+        };
+        writeln!(f, "  point      {}{at}", self.target)?;
+        writeln!(
+            f,
+            "  replays    {} segments, {} stored, {} raw; {} transactions with {} changes at most, up to {} at {}",
+            text::count(self.segments),
+            text::size(self.stored_bytes),
+            text::size(self.raw_bytes),
+            text::count(self.transactions),
+            text::count(self.changes),
+            text::instant(self.ends.at, now),
+            self.ends.lsn
+        )?;
+        if let Some(captured) = self.captured.filter(|captured| captured.lsn > self.ends.lsn) {
+            writeln!(
+                f,
+                "  leaves out what was captured behind that, until {} at {}: {} transactions",
+                text::instant(captured.at, now),
+                captured.lsn,
+                text::count(self.transactions_left_out)
+            )?;
+        }
+        for one in &self.not_captured {
+            writeln!(
+                f,
+                "  NOT CAPTURED {}: it comes back as the full backup held it ({})",
+                one.table,
+                one.reason.advice()
+            )?;
+        }
+        Ok(())
+    }
+}

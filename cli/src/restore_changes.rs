@@ -1,0 +1,98 @@
+//! The part of a restore that goes to a point in time: segments are checked before anything is changed, and replayed
+//! between rows and keys.
+
+use crate::failure::Failure;
+use crate::keys::ReadingKey;
+use crate::terminal::Progress;
+use keepsake_archive::SegmentManifest;
+use keepsake_domain::{RecoveredPoint, RestoredDatabase};
+use keepsake_steps::ports::{ChangeTarget, Repository};
+use keepsake_steps::{
+    OpenedSegment, RecoveryRoute, Replay, Restore, StandingChanges, check_segments, replay_changes,
+};
+use std::sync::Arc;
+
+/// Changes that are to be replayed.
+pub struct Changes {
+    target: Arc<dyn ChangeTarget>,
+    replay: Replay,
+}
+
+impl Changes {
+    /// Opens the segments of a route; `None` without one.
+    ///
+    /// # Errors
+    /// When the key does not open one of them.
+    pub async fn opened(
+        repository: &dyn Repository,
+        key: &ReadingKey,
+        route: Option<RecoveryRoute>,
+        target: Arc<dyn ChangeTarget>,
+    ) -> Result<Option<Self>, Failure> {
+        let Some(route) = route else { return Ok(None) };
+        let segments = open_all(repository, key, route.segments).await?;
+        Ok(Some(Self { target, replay: Replay { segments, target: route.plan.target } }))
+    }
+
+    /// Reads every segment to its end, before anything is changed.
+    ///
+    /// # Errors
+    /// Naming the first segment that is damaged or of another history.
+    pub async fn check(&self, restore: &Restore, progress: &Arc<Progress>) -> Result<(), Failure> {
+        progress.step_over(&format!("checking {} segments", self.replay.segments.len()), self.raw_bytes());
+        Ok(check_segments(restore, &self.replay.segments, &shown(progress)).await?)
+    }
+
+    /// Applies them. Answers what the database must hold then, and which point that is.
+    ///
+    /// # Errors
+    /// When changes do not fit the rows that are there.
+    pub async fn replay(
+        &self,
+        restore: &Restore,
+        progress: &Arc<Progress>,
+    ) -> Result<(RestoredDatabase, Option<RecoveredPoint>), Failure> {
+        progress.step_over(
+            &format!("applying the changes of {} segments", self.replay.segments.len()),
+            self.raw_bytes(),
+        );
+        let replayed = replay_changes(restore, self.target.as_ref(), &self.replay, &shown(progress)).await?;
+        let manifest = &restore.backup.manifest;
+        let point = RecoveredPoint {
+            target: self.replay.target.to_string(),
+            lsn: replayed.last.map_or(manifest.lsn, |last| last.lsn),
+            at: replayed.last.map_or(manifest.snapshot_at, |last| last.committed_at),
+            segments: replayed.segments,
+            transactions: replayed.transactions,
+        };
+        Ok((replayed.expected, Some(point)))
+    }
+
+    fn raw_bytes(&self) -> u64 {
+        let manifests = self.replay.segments.iter().filter_map(|segment| segment.standing.segment());
+        manifests.map(|manifest| manifest.raw_bytes).sum()
+    }
+}
+
+/// The segments of one run have one key, which is opened once.
+async fn open_all(
+    repository: &dyn Repository,
+    key: &ReadingKey,
+    segments: Vec<StandingChanges>,
+) -> Result<Vec<OpenedSegment>, Failure> {
+    let mut opened: Vec<OpenedSegment> = Vec::new();
+    for standing in segments {
+        let known = opened.iter().rev().find(|known| known.standing.run_id() == standing.run_id());
+        let identity = match known {
+            Some(known) => known.identity.clone(),
+            None => key.open(repository, &standing).await?,
+        };
+        opened.push(OpenedSegment { standing, identity });
+    }
+    Ok(opened)
+}
+
+fn shown(progress: &Arc<Progress>) -> impl Fn(&SegmentManifest) + Send + Sync + use<> {
+    let progress = Arc::clone(progress);
+    move |segment| progress.advance(segment.raw_bytes, segment.holds.changes)
+}

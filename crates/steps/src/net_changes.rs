@@ -1,0 +1,196 @@
+//! The fold: many changes of a row become the one that they come to. Pure.
+//!
+//! Row by row only two things count: whether the target holds it, and what it is in the end. An update is a deletion and
+//! an insertion, but where it leaves large values unchanged that the stream does not carry: then it stays an update of
+//! the row that the target holds, until a later change brings the values.
+
+mod keyed;
+#[cfg(test)]
+mod tests;
+mod whole_rows;
+
+use crate::StepError;
+use crate::ports::{ChangeBatch, ChangePosition, TableChange};
+use crate::row_layout::RowLayout;
+use keepsake_archive::CopyRow;
+use keepsake_archive::pgoutput::{Old, Tuple};
+use keepsake_domain::{FailureClass, Lsn, TableName};
+use keyed::KeyedRows;
+use std::collections::BTreeMap;
+use whole_rows::WholeRows;
+
+/// What a row costs beside its bytes: its place in a table of hashes, twice, with what is known of it.
+const ROW_OVERHEAD_BYTES: usize = 200;
+
+/// The net changes of a batch that is being gathered.
+#[derive(Debug, Default)]
+pub(crate) struct NetChanges {
+    tables: BTreeMap<TableName, NetTable>,
+}
+
+#[derive(Debug)]
+struct NetTable {
+    columns: Vec<String>,
+    key: Vec<usize>,
+    is_emptied: bool,
+    rows: Rows,
+}
+
+#[derive(Debug)]
+enum Rows {
+    /// Each is named by its key.
+    Keyed(KeyedRows),
+    /// Each is named by all that it is.
+    Whole(WholeRows),
+}
+
+/// Why a change cannot follow those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Impossible {
+    Missing,
+    Doubled,
+    NotWhole,
+    NotNamed,
+}
+
+impl NetChanges {
+    /// Bytes of memory that the batch takes, about.
+    pub fn bytes(&self) -> usize {
+        let bytes = |table: &NetTable| match &table.rows {
+            Rows::Keyed(rows) => rows.bytes(),
+            Rows::Whole(rows) => rows.bytes(),
+        };
+        self.tables.values().map(bytes).sum()
+    }
+
+    /// Whether changes of this layout can join. Those of a table whose replica identity was altered cannot: what was
+    /// gathered before has to be applied first.
+    pub fn takes(&self, layout: &RowLayout) -> bool {
+        self.tables.get(layout.table()).is_none_or(|table| table.key == layout.key())
+    }
+
+    /// A row is inserted.
+    pub fn insert(&mut self, layout: &RowLayout, new: &Tuple, at: Lsn) -> Result<(), StepError> {
+        let new = layout.row(new)?;
+        let table = self.table(layout);
+        let inserted = match &mut table.rows {
+            Rows::Keyed(rows) => rows.insert(new, at),
+            Rows::Whole(rows) => rows.insert(new, at),
+        };
+        inserted.map_err(|why| cannot_follow(layout, why, at))
+    }
+
+    /// A row is changed.
+    pub fn update(
+        &mut self,
+        layout: &RowLayout,
+        old: Option<&Old>,
+        new: &Tuple,
+        at: Lsn,
+    ) -> Result<(), StepError> {
+        let new = layout.row(new)?;
+        let before = old.map(|old| layout.row(cells(old))).transpose()?;
+        let table = self.table(layout);
+        let updated = match (&mut table.rows, before, old) {
+            (Rows::Keyed(rows), before, _) => rows.update(before, new, at),
+            (Rows::Whole(rows), Some(before), Some(Old::Full(_))) => rows.update(before, &new, at),
+            (Rows::Whole(_), ..) => Err(Impossible::NotNamed),
+        };
+        updated.map_err(|why| cannot_follow(layout, why, at))
+    }
+
+    /// A row is deleted.
+    pub fn delete(&mut self, layout: &RowLayout, old: &Old, at: Lsn) -> Result<(), StepError> {
+        let row = layout.row(cells(old))?;
+        let table = self.table(layout);
+        let deleted = match (&mut table.rows, old) {
+            (Rows::Keyed(rows), _) => rows.delete(&row, at),
+            (Rows::Whole(rows), Old::Full(_)) => rows.delete(row, at),
+            (Rows::Whole(_), Old::Key(_)) => Err(Impossible::NotNamed),
+        };
+        deleted.map_err(|why| cannot_follow(layout, why, at))
+    }
+
+    /// A table is emptied.
+    pub fn truncate(&mut self, layout: &RowLayout) {
+        let table = self.table(layout);
+        table.is_emptied = true;
+        table.key = layout.key().to_vec();
+        table.rows = Rows::of(layout.key(), true);
+    }
+
+    /// The batch that it comes to.
+    pub fn into_batch(self, from: ChangePosition, to: ChangePosition) -> ChangeBatch {
+        ChangeBatch {
+            from,
+            to,
+            tables: self.tables.into_iter().map(|(table, net)| net.into_change(table)).collect(),
+        }
+    }
+
+    fn table(&mut self, layout: &RowLayout) -> &mut NetTable {
+        self.tables.entry(layout.table().clone()).or_insert_with(|| NetTable {
+            columns: layout.columns().to_vec(),
+            key: layout.key().to_vec(),
+            is_emptied: false,
+            rows: Rows::of(layout.key(), false),
+        })
+    }
+}
+
+impl Rows {
+    fn of(key: &[usize], is_emptied: bool) -> Self {
+        if key.is_empty() {
+            Self::Whole(WholeRows::new(is_emptied))
+        } else {
+            Self::Keyed(KeyedRows::new(key.to_vec(), is_emptied))
+        }
+    }
+}
+
+impl NetTable {
+    fn into_change(self, table: TableName) -> TableChange {
+        let (deletions, updates, insertions) = match self.rows {
+            Rows::Keyed(rows) => rows.into_parts(),
+            Rows::Whole(rows) => {
+                let (deletions, insertions) = rows.into_parts();
+                (deletions, Vec::new(), insertions)
+            }
+        };
+        TableChange {
+            table,
+            columns: self.columns,
+            key: self.key,
+            is_emptied: self.is_emptied,
+            deletions,
+            updates,
+            insertions,
+        }
+    }
+}
+
+fn cells(old: &Old) -> &Tuple {
+    match old {
+        Old::Key(cells) | Old::Full(cells) => cells,
+    }
+}
+
+fn weight(row: &CopyRow) -> usize {
+    row.len() + ROW_OVERHEAD_BYTES
+}
+
+/// Names table, key columns and position, and no value: those are rows.
+fn cannot_follow(layout: &RowLayout, why: Impossible, at: Lsn) -> StepError {
+    let why = match why {
+        Impossible::Missing => "names a row that changes before it deleted",
+        Impossible::Doubled => "inserts a row whose key is there",
+        Impossible::NotWhole => "leaves a value unchanged that identifies the row",
+        Impossible::NotNamed => "does not say which row it changes",
+    };
+    StepError::found(
+        FailureClass::Integrity,
+        format!("the change at {at} of table {} ({}) {why}", layout.table(), layout.key_names()),
+        "the backup is untouched; the target is not a complete restore",
+        "restore to a point before this position, and keep the segments: they are not what the source wrote",
+    )
+}
