@@ -11,8 +11,6 @@ mod stream;
 mod unprotect;
 mod wire;
 
-pub(crate) use slot::PREFIX;
-
 use crate::session::Session;
 use crate::source::{lineage_of, wal_position};
 use async_trait::async_trait;

@@ -18,6 +18,9 @@ const AT_ONCE: usize = 500;
 /// For the lock that a change of a replica identity needs. Every statement on the table waits behind us meanwhile.
 const IDENTITY_PATIENCE: &str = "SET LOCAL lock_timeout = '2s'";
 
+/// For the locks that publishing needs before a stream; nobody who reads or writes waits behind them.
+const MENDING_PATIENCE: &str = "SET lock_timeout = '5s'";
+
 /// From this version on a replica identity may hold no generated column, which are not published.
 const GENERATED_FORBIDDEN_SINCE: u32 = 180_000;
 
@@ -157,6 +160,20 @@ pub(super) async fn align(session: &Session, slot: &SlotName, tables: &[Table]) 
         }
     }
     Ok(())
+}
+
+/// Takes tables in that are new, and out those that lost their identity, before a stream begins. What cannot be done now
+/// is told and left to the next time: changes that are not streamed would cost the source its disk.
+pub(super) async fn mend(session: &Session, slot: &SlotName) {
+    let mended = async {
+        session.run("publish tables", MENDING_PATIENCE).await?;
+        let tables = tables(session, slot).await?;
+        align(session, slot, &tables).await
+    };
+    if let Err(error) = mended.await {
+        let (slot, cause) = (slot.name(), keepsake_domain::chain(&error));
+        tracing::warn!(slot, cause, "the publication stays as it is; keepsake protect tries again");
+    }
 }
 
 /// Sets `REPLICA IDENTITY FULL` where a table has no other and it helps. What it was is written down before, so that a

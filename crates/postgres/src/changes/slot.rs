@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 const LONGEST_NAME: usize = 63;
 
 /// What all our slots and publications begin with.
-pub(crate) const PREFIX: &str = "keepsake_";
+const PREFIX: &str = "keepsake_";
 
 /// The slot begins where every transaction has ended that was open when it was asked for. Nothing is locked meanwhile,
 /// but WAL is kept from then on, so the wait ends here.

@@ -3,8 +3,8 @@
 //! The rows of the catalogs themselves are digested, object ids included: within one database the fingerprint changes as
 //! soon as anything is defined, changed or dropped, and two databases never have the same. Left out is what the server
 //! changes by itself and what maintenance does: statistics, storage, in which relation an index is built (`REINDEX
-//! CONCURRENTLY` builds another), and publications of ours. Subscriptions and the passwords of user mappings cannot be
-//! read by everybody, and are left out too.
+//! CONCURRENTLY` builds another). Subscriptions and the passwords of user mappings cannot be read by everybody, and are
+//! left out too. Our own publication counts: a table that joins it or leaves it has changes that were not captured.
 
 use super::FOREIGN_SCHEMAS;
 use crate::error::ConnectError;
@@ -83,8 +83,8 @@ const OTHERS: [(&str, &str, &str); 22] = [
     ("pg_event_trigger", "o.oid >= 16384", ""),
     ("pg_extension", "o.oid >= 16384", ""),
     ("pg_default_acl", "true", ""),
-    ("pg_publication", "o.oid NOT IN (SELECT oid FROM our_publications)", ""),
-    ("pg_publication_rel", "o.prpubid NOT IN (SELECT oid FROM our_publications)", ""),
+    ("pg_publication", "true", ""),
+    ("pg_publication_rel", "true", ""),
 ];
 
 /// Indexes by name, since `REINDEX CONCURRENTLY` gives them another object id and prints their expressions anew; those
@@ -101,7 +101,6 @@ const BESIDE: &str = "
     FROM indexes x JOIN pg_index i ON i.indexrelid = x.oid JOIN pg_class c ON c.oid = x.oid
     UNION ALL SELECT 'pg_description', to_jsonb(o)::text FROM pg_description o
         WHERE (o.objoid >= 16384 AND o.classoid <> 'pg_class'::regclass
-                AND NOT (o.classoid = 'pg_publication'::regclass AND o.objoid IN (SELECT oid FROM our_publications))
             OR o.classoid = 'pg_class'::regclass AND o.objoid IN (SELECT oid FROM relations)
             OR o.classoid = 'pg_namespace'::regclass AND o.objoid = 'public'::regnamespace)
     UNION ALL SELECT 'pg_seclabel', to_jsonb(o)::text FROM pg_seclabel o
@@ -133,8 +132,8 @@ fn statement(version: u32) -> String {
         rows(catalog, &format!("o.oid >= 16384 AND o.{column} IN (SELECT oid FROM schemas)"), "")
     });
     let others = OTHERS.iter().map(|(catalog, which, without)| rows(catalog, which, without));
-    let published_schemas = (version >= PUBLISHED_SCHEMAS_SINCE)
-        .then(|| rows("pg_publication_namespace", "o.pnpubid NOT IN (SELECT oid FROM our_publications)", ""));
+    let published_schemas =
+        (version >= PUBLISHED_SCHEMAS_SINCE).then(|| rows("pg_publication_namespace", "true", ""));
     let beside = BESIDE.replace("$storage", &format!("'{STORAGE}'"));
     let all: Vec<String> =
         of_relations.chain(of_schemas).chain(others).chain(published_schemas).chain([beside]).collect();
@@ -144,11 +143,9 @@ fn statement(version: u32) -> String {
             FROM pg_class c JOIN schemas s ON s.oid = c.relnamespace WHERE c.oid >= 16384 AND c.relpersistence <> 't'),
         relations AS MATERIALIZED (SELECT oid, relkind FROM of_users WHERE relkind NOT IN ('i', 'I')),
         indexes AS MATERIALIZED (SELECT u.oid, u.name FROM of_users u JOIN pg_index i ON i.indexrelid = u.oid
-            WHERE (i.indisvalid OR u.relkind = 'I') AND i.indisready),
-        our_publications AS MATERIALIZED (SELECT oid FROM pg_publication WHERE starts_with(pubname::text, '{}'))
+            WHERE (i.indisvalid OR u.relkind = 'I') AND i.indisready)
         SELECT sha256(convert_to(kind || ' ' || line, 'SQL_ASCII')) FROM (
         {}) AS lines (kind, line)",
-        crate::changes::PREFIX,
         all.join("\n UNION ALL ")
     )
 }

@@ -119,7 +119,8 @@ pub trait ChangeSource: Send + Sync {
     async fn unprotect(&self) -> Result<Unprotected, SourceError>;
 
     /// Streams the changes of whole transactions, in the order of their commits, from `from` on. Whatever was confirmed
-    /// before is not sent again.
+    /// before is not sent again. Tables that are new join before it begins, and those that lost their replica identity
+    /// leave; either changes the schema's fingerprint.
     ///
     /// # Errors
     /// [`SourceError`]; that somebody else streams from the slot passes.

@@ -134,6 +134,23 @@ pub async fn no_users_statement_fails(db: &Database, major: u32) {
     assert_eq!(failures(db).await, Vec::<String>::new(), "unprotected");
 }
 
+/// Who drops a primary key makes his own UPDATE fail until somebody takes the table out: the next capture does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_lost_its_identity_is_free_when_the_next_stream_begins_and_a_new_one_joins() {
+    let db = Database::source().await;
+    db.run("CREATE TABLE t (n integer PRIMARY KEY); INSERT INTO t VALUES (1)").await;
+    let (changes, protection) = protected(&db).await;
+    let before = changes.boundary().await.unwrap().schema_fingerprint;
+    db.run("ALTER TABLE t DROP CONSTRAINT t_pkey; CREATE TABLE later (n integer PRIMARY KEY)").await;
+    let refused = db.client().await.batch_execute("UPDATE t SET n = 2").await.unwrap_err();
+    assert!(refused.as_db_error().unwrap().message().contains("replica identity"));
+    let mut stream = open(&changes, protection.lsn).await;
+    db.run("UPDATE t SET n = 3; INSERT INTO later VALUES (1)").await;
+    let (lines, _) = drained(&changes, stream.as_mut()).await;
+    assert_eq!(lines, ["BEGIN", "INSERT public.later N 1", "COMMIT"]);
+    assert_ne!(changes.boundary().await.unwrap().schema_fingerprint, before);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_statement_of_a_user_fails_because_changes_are_captured() {
     no_users_statement_fails(&Database::source().await, 15).await;
