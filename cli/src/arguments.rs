@@ -42,6 +42,12 @@ pub enum Command {
     Coverage(CoverageArguments),
     /// Back up one database.
     Backup(BackupArguments),
+    /// Begin to capture the changes of a source: publication, slot, and the chain's beginning.
+    Protect(ProtectArguments),
+    /// Capture the changes of a protected source since the last capture.
+    Capture(CaptureArguments),
+    /// Show which points in time can be restored.
+    Window(ListArguments),
     /// List the backups of a repository.
     List(ListArguments),
     /// Show everything about one backup.
@@ -163,7 +169,76 @@ pub enum ProviderName {
     Supabase,
 }
 
-/// `keepsake list`.
+/// `keepsake protect`.
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("protect_holders").required(true).multiple(true)))]
+pub struct ProtectArguments {
+    /// The database: postgres://user@host:port/database, or env:NAME.
+    #[arg(long, value_name = "URL|env:NAME")]
+    pub source: SecretText,
+    /// Where to: s3://bucket/prefix or file:///folder.
+    #[arg(long, value_name = "URL")]
+    pub repo: SecretText,
+    /// Name of the source in the repository; slot and publication are called after it.
+    #[arg(long, value_name = "NAME")]
+    pub name: String,
+    /// Give tables without a usable replica identity REPLICA IDENTITY FULL, which writes more WAL; else their changes are
+    /// not captured.
+    #[arg(long)]
+    pub replica_identity_full: bool,
+    /// A recovery key's public half (age1…), which can open the chain's key; may be repeated.
+    #[arg(long, value_name = "AGE1…", group = "protect_holders")]
+    pub recipient: Vec<SecretText>,
+    /// A KMS key that can open it: id, ARN or alias.
+    #[arg(long, value_name = "ID", group = "protect_holders")]
+    pub kms_key: Option<String>,
+    /// One JSON document on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `keepsake capture`.
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("capture_holders").required(true).multiple(true)))]
+pub struct CaptureArguments {
+    /// The database: postgres://user@host:port/database, or env:NAME.
+    #[arg(long, value_name = "URL|env:NAME")]
+    pub source: SecretText,
+    /// Where to: s3://bucket/prefix or file:///folder.
+    #[arg(long, value_name = "URL")]
+    pub repo: SecretText,
+    /// Name of the source in the repository, as it was protected.
+    #[arg(long, value_name = "NAME")]
+    pub name: String,
+    /// Capture what happened until now, and end [default].
+    #[arg(long, conflicts_with = "follow")]
+    pub once: bool,
+    /// Go on capturing until interrupted.
+    #[arg(long)]
+    pub follow: bool,
+    /// With --follow: end a segment after this many seconds; what commits now is safe so much later.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    pub segment_seconds: u32,
+    /// End a segment at the first commit behind this many bytes of changes.
+    #[arg(long, value_name = "BYTES", default_value_t = keepsake_steps::SegmentBounds::default().bytes,
+          value_parser = clap::value_parser!(u64).range(65_536..))]
+    pub segment_size: u64,
+    /// A recovery key's public half (age1…), which can open the changes; may be repeated.
+    #[arg(long, value_name = "AGE1…", group = "capture_holders")]
+    pub recipient: Vec<SecretText>,
+    /// A KMS key that can open the changes: id, ARN or alias.
+    #[arg(long, value_name = "ID", group = "capture_holders")]
+    pub kms_key: Option<String>,
+    /// zstd level.
+    #[arg(long, value_name = "N", default_value_t = keepsake_archive::ZSTD_LEVEL,
+          value_parser = clap::value_parser!(i32).range(1..=19))]
+    pub level: i32,
+    /// One JSON document on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `keepsake list` and `keepsake window`.
 #[derive(Debug, Args)]
 pub struct ListArguments {
     /// The repository: s3://bucket/prefix or file:///folder.

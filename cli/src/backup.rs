@@ -6,7 +6,7 @@ use crate::connection::connection;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::held_snapshot::HeldByUs;
-use crate::keys::{RecoveryRecipient, recipients};
+use crate::keys::{key_holder, recipients};
 use crate::scratch::Scratch;
 use crate::signals::unless_interrupted;
 use crate::terminal::{Progress, note, print, print_json};
@@ -15,7 +15,7 @@ use keepsake_archive::{ArchiveLayout, Recipient};
 use keepsake_domain::{BackupId, Classified, ExecutionRowId, Lineage, SourceId};
 use keepsake_folder::FolderRepository;
 use keepsake_postgres::PostgresSource;
-use keepsake_steps::ports::{Clock, KeyHolder, Provider, Repository, Source, SourceFacts};
+use keepsake_steps::ports::{Clock, Provider, Repository, Source, SourceFacts};
 use keepsake_steps::{
     Dumper, KeyDrawing, Run, Sealing, VerifiedCopy, Work, copy_backup, dump, read_backup, seal_backup,
     upload_parts, write_key,
@@ -206,26 +206,9 @@ async fn wrap(
     work: &Work,
     layout: &ArchiveLayout,
 ) -> Result<Recipient, Failure> {
-    let kms;
-    let first;
-    let holder: &dyn KeyHolder = match (&arguments.kms_key, recipients) {
-        (Some(key_id), _) => {
-            kms = context.places.kms_key(key_id).await?;
-            &kms
-        }
-        (None, [recipient, ..]) => {
-            first = RecoveryRecipient(recipient.clone());
-            &first
-        }
-        (None, []) => {
-            return Err(Failure::usage(
-                "nobody could open this backup",
-                "give --recipient with what keepsake keygen prints, or --kms-key",
-            ));
-        }
-    };
+    let holder = key_holder(&context.places, arguments.kms_key.as_deref(), recipients).await?;
     let clock = context.clock.as_ref();
-    let drawing = KeyDrawing { repository, work, key_holder: holder, clock };
+    let drawing = KeyDrawing { repository, work, key_holder: holder.as_ref(), clock };
     Ok(write_key(&drawing, layout, recipients).await?)
 }
 
@@ -275,7 +258,10 @@ pub fn provider(name: ProviderName) -> Provider {
 }
 
 /// A name that was given is refused before anything is connected to.
-fn check_name(name: &str) -> Result<(), Failure> {
+///
+/// # Errors
+/// When it cannot stand in an object key.
+pub fn check_name(name: &str) -> Result<(), Failure> {
     let anywhere = Lineage { system_identifier: 0, timeline: 0, database_oid: 0 };
     ArchiveLayout::new(name, anywhere, BackupId(Uuid::nil()))
         .map(|_| ())

@@ -58,6 +58,25 @@ impl KeyHolder for RecoveryRecipient {
     }
 }
 
+/// Who wraps new keys: the KMS key that was given, or the first recipient.
+///
+/// # Errors
+/// When nobody was named, or AWS's region or credentials are not set.
+pub async fn key_holder(
+    places: &Places,
+    kms_key: Option<&str>,
+    recipients: &[Recipient],
+) -> Result<Box<dyn KeyHolder>, Failure> {
+    match (kms_key, recipients) {
+        (Some(key_id), _) => Ok(Box::new(places.kms_key(key_id).await?)),
+        (None, [recipient, ..]) => Ok(Box::new(RecoveryRecipient(recipient.clone()))),
+        (None, []) => Err(Failure::usage(
+            "nobody could open what would be written",
+            "give --recipient with what keepsake keygen prints, or --kms-key",
+        )),
+    }
+}
+
 /// The key that was given to read backups with.
 pub enum ReadingKey {
     /// Text of a recovery key's file.

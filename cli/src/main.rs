@@ -3,6 +3,7 @@
 mod arguments;
 mod backup;
 mod backup_summary;
+mod capture;
 mod catalog;
 mod certificate;
 mod connection;
@@ -17,6 +18,7 @@ mod list;
 mod measures;
 mod places;
 mod private_file;
+mod protect;
 mod recovery_shown;
 mod restore;
 mod restore_changes;
@@ -29,6 +31,8 @@ mod standing;
 mod terminal;
 mod text;
 mod verify;
+mod verify_changes;
+mod window;
 mod without_catalog;
 
 use arguments::{Command, CommandLine};
@@ -134,6 +138,9 @@ async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Coverage(arguments) => {
             unless_interrupted(coverage::coverage(context, arguments), untouched).await
         }
+        Command::Protect(arguments) => protect::protect(context, arguments).await,
+        Command::Capture(arguments) => capture::capture(context, arguments).await,
+        Command::Window(arguments) => unless_interrupted(window::window(context, arguments), untouched).await,
         Command::List(arguments) => unless_interrupted(list::list(context, arguments), untouched).await,
         Command::Show(arguments) => unless_interrupted(show::show(context, arguments), untouched).await,
         Command::Verify(arguments) => unless_interrupted(verify::verify(context, arguments), untouched).await,

@@ -7,6 +7,7 @@ use crate::keys::ReadingKey;
 use crate::standing::concerns_one_backup;
 use crate::terminal::{Progress, note, print, print_json};
 use crate::text;
+use crate::verify_changes::{self, ChangesVerifier, VerifiedChanges};
 use keepsake_archive::{ArchiveLayout, ManifestError};
 use keepsake_domain::{BackupId, BackupIdPrefix, chain};
 use keepsake_steps::ports::Repository;
@@ -16,7 +17,7 @@ use keepsake_steps::{
 };
 use serde::Serialize;
 
-/// JSON shape of the answer: `{"repository", "depth", "verdict", "backups": […]}`; `depth` is `objects`, `key`, `bytes`
+/// JSON shape of the answer: `{"repository", "depth", "verdict", "backups": […], "changes": […]}`; `depth` is `objects`, `key`, `bytes`
 /// or `rows`; `verdict` is `passed`, `failed`, or `inconclusive` when there was nothing to verify.
 #[derive(Debug, Serialize)]
 struct Verification {
@@ -24,6 +25,8 @@ struct Verification {
     depth: &'static str,
     verdict: &'static str,
     backups: Vec<VerifiedBackup>,
+    /// Empty when one backup was asked for.
+    changes: Vec<VerifiedChanges>,
 }
 
 #[derive(Debug, Serialize)]
@@ -59,22 +62,27 @@ pub async fn verify(context: &Context, arguments: &VerifyArguments) -> Result<()
         );
     }
     let backups = verifier.all(arguments.backup.as_ref()).await?;
-    let damaged = backups.iter().filter(|backup| !backup.damages.is_empty()).count();
+    let changes = match &arguments.backup {
+        Some(_) => Vec::new(),
+        None => verifier.changes().all().await?,
+    };
+    let damaged = backups.iter().filter(|backup| !backup.damages.is_empty()).count()
+        + changes.iter().filter(|changes| !changes.damages.is_empty()).count();
     let verdict = match (backups.len(), damaged) {
         (0, _) => "inconclusive",
         (_, 0) => "passed",
         _ => "failed",
     };
-    let verification = Verification { repository: repository.url(), depth, verdict, backups };
+    let verification = Verification { repository: repository.url(), depth, verdict, backups, changes };
     if arguments.json {
         print_json(&verification)?;
     } else {
         print(&for_people(&verification));
     }
-    outcome(&verification, damaged)
+    outcome(&verification)
 }
 
-fn outcome(verification: &Verification, damaged: usize) -> Result<(), Failure> {
+fn outcome(verification: &Verification) -> Result<(), Failure> {
     match verification.verdict {
         "passed" => Ok(()),
         "inconclusive" => Err(Failure::not_proven(
@@ -83,14 +91,31 @@ fn outcome(verification: &Verification, damaged: usize) -> Result<(), Failure> {
             "correct the repository's URL, or run keepsake backup",
         )),
         _ => Err(Failure::not_proven(
-            format!("{damaged} of {} backups are damaged", verification.backups.len()),
-            "the damaged backups cannot be restored from this repository; the others are not affected",
+            told_damaged(verification),
+            "what is damaged cannot be restored from this repository; the rest is not affected",
             "keepsake verify --repo <URL> on each copy, restore from one that passes, and keep the evidence",
         )),
     }
 }
 
+fn told_damaged(verification: &Verification) -> String {
+    let backups = verification.backups.iter().filter(|backup| !backup.damages.is_empty()).count();
+    let changes = verification.changes.iter().filter(|changes| !changes.damages.is_empty()).count();
+    let of_backups = format!("{backups} of {} backups", verification.backups.len());
+    match changes {
+        0 => format!("{of_backups} are damaged"),
+        _ => format!(
+            "{of_backups} and the changes of {changes} of {} lineages are damaged",
+            verification.changes.len()
+        ),
+    }
+}
+
 impl Verifier<'_> {
+    fn changes(&self) -> ChangesVerifier<'_> {
+        ChangesVerifier { repository: self.repository, key: self.key.as_ref(), deep: self.deep }
+    }
+
     fn depth_name(&self) -> &'static str {
         match (self.deep, &self.key) {
             (false, None) => "objects",
@@ -241,5 +266,6 @@ fn for_people(verification: &Verification) -> String {
         }
         lines.extend(backup.damages.iter().map(|damage| format!("  {}: {}", damage.key, damage.finding)));
     }
+    lines.extend(verify_changes::for_people(&verification.changes));
     lines.join("\n")
 }

@@ -60,6 +60,7 @@ fn the_documented_json_answers_have_the_fields_of_real_ones() {
         ("coverage", run(&["coverage", "--source", "env:SOURCE"])),
         ("backup", bench.backup(&source.url(), &["--copy-to", &copy, "--json"]).ok().json()),
         ("list", run(&["list", "--repo", &repo])),
+        ("window", run(&["window", "--repo", &repo])),
         ("verify", run(&["verify", "--repo", &repo, "--deep", "--key-file", &key])),
         ("restore --plan", run(&[&restore[..], &["--plan"]].concat())),
         ("restore", run(&[&restore[..], &["--record"]].concat())),

@@ -3,6 +3,7 @@
 
 mod bench;
 mod by_hand;
+mod capture;
 mod catalog;
 mod cloud;
 mod coverage;

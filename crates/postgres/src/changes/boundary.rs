@@ -24,8 +24,13 @@ pub(super) async fn mark(session: &Session) -> Result<Mark, SourceError> {
     Ok(Mark { lsn, at: row.get(0) })
 }
 
+/// Draws a transaction's number and gives it up. A snapshot ends at the highest number that is over: behind this, that is
+/// above every transaction that had begun, also one whose commit record is written and that waits for a standby.
+const DRAW: &str = "BEGIN READ WRITE; SELECT pg_current_xact_id(); ROLLBACK";
+
 pub(super) async fn boundary(session: &Session) -> Result<Boundary, SourceError> {
     let act = "read snapshot and clock";
+    session.run(act, DRAW).await?;
     session.run(act, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let row = session.one(act, "SELECT pg_current_snapshot()::text, clock_timestamp()", &[]).await?;
     let snapshot: String = row.get(0);

@@ -127,3 +127,15 @@ async fn a_boundary_has_the_sequences_and_a_snapshot_behind_all_that_committed()
     assert_eq!(values, [("T".to_owned(), 1, false), ("s".to_owned(), 2, true)]);
     assert!(boundary.snapshot.sees(xid.parse().unwrap()), "{:?}", boundary.snapshot);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_boundary_ends_above_every_transaction_that_had_begun() {
+    let db = Database::source().await;
+    let user = db.client().await;
+    user.batch_execute("BEGIN").await.unwrap();
+    let xid: String = user.query_one("SELECT pg_current_xact_id()::text", &[]).await.unwrap().get(0);
+    let xid: u64 = xid.parse().unwrap();
+    let boundary = changes_of(&db).boundary().await.unwrap();
+    assert!(xid < boundary.snapshot.xmax && !boundary.snapshot.sees(xid), "{xid}: {:?}", boundary.snapshot);
+    user.batch_execute("COMMIT").await.unwrap();
+}

@@ -1,0 +1,126 @@
+//! `keepsake capture`: the changes of a protected source, from its slot into the repository.
+
+use crate::arguments::CaptureArguments;
+use crate::backup::check_name;
+use crate::connection::connection;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::keys::{key_holder, recipients};
+use crate::signals::unless_interrupted;
+use crate::terminal::{note, print, print_json};
+use crate::text;
+use keepsake_archive::SegmentManifest;
+use keepsake_domain::{BackupId, Lineage, Lsn, Timestamp};
+use keepsake_postgres::PostgresChanges;
+use keepsake_steps::ports::{Clock, ProtectWishes};
+use keepsake_steps::{Capture, Captured, SegmentBounds, Until, capture_changes};
+use serde::Serialize;
+use std::time::Duration;
+
+const AT_RISK: &str =
+    "segments that were told stand; the source keeps the rest, and the next capture goes on there";
+
+/// JSON shape of the answer of `--once`.
+#[derive(Debug, Serialize)]
+struct Summary<'a> {
+    run_id: BackupId,
+    source: &'a str,
+    lineage: &'a Lineage,
+    repository: String,
+    segments: u64,
+    transactions: u64,
+    changes: u64,
+    /// Where the chain ends now, and the source's clock there.
+    end_lsn: Lsn,
+    ended_at: Timestamp,
+    /// What was lost before this run, if anything was; `null` is good.
+    gap: &'a Option<String>,
+}
+
+/// Runs `keepsake capture`.
+///
+/// # Errors
+/// [`Failure`]; segments that were told before stand.
+pub async fn capture(context: &Context, arguments: &CaptureArguments) -> Result<(), Failure> {
+    let url = connection("--source", &arguments.source, &context.environment)?;
+    let recipients = recipients(&arguments.recipient)?;
+    check_name(&arguments.name)?;
+    let key_holder = key_holder(&context.places, arguments.kms_key.as_deref(), &recipients).await?;
+    let repository = context.places.repository("--repo", &arguments.repo).await?;
+    let source = PostgresChanges::new(url, &arguments.name);
+    let capture = Capture {
+        source: &source,
+        repository: repository.as_ref(),
+        key_holder: key_holder.as_ref(),
+        recovery: &recipients,
+        clock: context.clock.as_ref(),
+        name: &arguments.name,
+        wishes: ProtectWishes::default(),
+        level: arguments.level,
+    };
+    let bounds = SegmentBounds {
+        bytes: arguments.segment_size,
+        span: Duration::from_secs(u64::from(arguments.segment_seconds)),
+    };
+    let until = if arguments.follow { Until::Stopped } else { Until::CaughtUp };
+    let told = |segment: &SegmentManifest| tell(segment, arguments.follow && !arguments.json, context);
+    let captured = async { Ok(capture_changes(&capture, bounds, until, &told).await?) };
+    let captured = unless_interrupted(captured, AT_RISK).await?;
+    if let Some(gap) = &captured.gap {
+        note(&format!("warning: changes are lost: {gap}; run keepsake backup now, it begins the next span"));
+    }
+    let summary = summary(&captured, repository.url());
+    if arguments.json {
+        return print_json(&summary);
+    }
+    print(&for_people(&summary, context.clock.now()));
+    Ok(())
+}
+
+fn summary(captured: &Captured, repository: String) -> Summary<'_> {
+    Summary {
+        run_id: captured.run_id,
+        source: &captured.layout.source,
+        lineage: &captured.layout.lineage,
+        repository,
+        segments: captured.segments,
+        transactions: captured.transactions,
+        changes: captured.changes,
+        end_lsn: captured.end.lsn,
+        ended_at: captured.end.at,
+        gap: &captured.gap,
+    }
+}
+
+fn for_people(summary: &Summary<'_>, now: Timestamp) -> String {
+    let what = match summary.transactions {
+        0 => "no changes".to_owned(),
+        _ => format!(
+            "{} transactions with {} changes",
+            text::count(summary.transactions),
+            text::count(summary.changes)
+        ),
+    };
+    format!(
+        "captured {what} of {} in {} segments, to {} ({})",
+        summary.source,
+        text::count(summary.segments),
+        text::instant(summary.ended_at, now),
+        summary.end_lsn
+    )
+}
+
+/// Whoever follows wants to see that it goes on.
+fn tell(segment: &SegmentManifest, is_shown: bool, context: &Context) {
+    tracing::info!(end_lsn = %segment.end_lsn, transactions = segment.holds.transactions, "a segment stands");
+    if is_shown {
+        print(&format!(
+            "{} to {}: {} transactions, {} changes, {} stored",
+            text::instant(segment.ended_at, context.clock.now()),
+            segment.end_lsn,
+            text::count(segment.holds.transactions),
+            text::count(segment.holds.changes),
+            text::size(segment.object.stored_bytes)
+        ));
+    }
+}

@@ -1,0 +1,90 @@
+//! `keepsake protect`: publication, slot, and where the chain of captured changes begins.
+
+use crate::arguments::ProtectArguments;
+use crate::backup::check_name;
+use crate::connection::connection;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::keys::{key_holder, recipients};
+use crate::signals::unless_interrupted;
+use crate::terminal::{print, print_json};
+use keepsake_domain::{Lineage, Lsn, NotCaptured, TableName};
+use keepsake_postgres::PostgresChanges;
+use keepsake_steps::ports::ProtectWishes;
+use keepsake_steps::{Capture, ProtectedSource, protect_source};
+use serde::Serialize;
+
+const AT_RISK: &str =
+    "what was made on the source stays; the same command goes on, and keepsake unprotect removes it";
+
+/// JSON shape of the answer.
+#[derive(Debug, Serialize)]
+struct Answer<'a> {
+    source: &'a str,
+    lineage: &'a Lineage,
+    slot: &'a str,
+    publication: &'a str,
+    /// Whether this call began the chain.
+    is_new: bool,
+    /// Changes behind this position are captured.
+    lsn: Lsn,
+    published: &'a [TableName],
+    not_captured: &'a [NotCaptured],
+}
+
+/// Runs `keepsake protect`.
+///
+/// # Errors
+/// [`Failure`] with everything that stands in the way.
+pub async fn protect(context: &Context, arguments: &ProtectArguments) -> Result<(), Failure> {
+    let url = connection("--source", &arguments.source, &context.environment)?;
+    let recipients = recipients(&arguments.recipient)?;
+    check_name(&arguments.name)?;
+    let key_holder = key_holder(&context.places, arguments.kms_key.as_deref(), &recipients).await?;
+    let repository = context.places.repository("--repo", &arguments.repo).await?;
+    let source = PostgresChanges::new(url, &arguments.name);
+    let capture = Capture {
+        source: &source,
+        repository: repository.as_ref(),
+        key_holder: key_holder.as_ref(),
+        recovery: &recipients,
+        clock: context.clock.as_ref(),
+        name: &arguments.name,
+        wishes: ProtectWishes { identity_full: arguments.replica_identity_full },
+        level: keepsake_archive::ZSTD_LEVEL,
+    };
+    let protected = async { Ok(protect_source(&capture).await?) };
+    let protected = unless_interrupted(protected, AT_RISK).await?;
+    let answer = answer(&protected);
+    if arguments.json {
+        return print_json(&answer);
+    }
+    print(&for_people(&answer));
+    Ok(())
+}
+
+fn answer(protected: &ProtectedSource) -> Answer<'_> {
+    let (layout, protection) = (&protected.chain.layout, &protected.protection);
+    Answer {
+        source: &layout.source,
+        lineage: &layout.lineage,
+        slot: &protection.slot,
+        publication: &protection.publication,
+        is_new: protected.is_new,
+        lsn: protected.chain.boundary().position.lsn,
+        published: &protection.published,
+        not_captured: &protection.not_captured,
+    }
+}
+
+fn for_people(answer: &Answer<'_>) -> String {
+    let state = if answer.is_new { "is protected from" } else { "was protected already, captured to" };
+    let mut lines = vec![
+        format!("{} {} {state} {}", answer.source, answer.lineage, answer.lsn),
+        format!("  slot and publication {}; {} tables", answer.slot, answer.published.len()),
+    ];
+    lines.extend(answer.not_captured.iter().map(|one| {
+        format!("  changes of {} are not captured: {:?}; {}", one.table, one.reason, one.reason.advice())
+    }));
+    lines.join("\n")
+}

@@ -1,0 +1,165 @@
+//! `keepsake window`: which points in time a repository can restore.
+
+use crate::arguments::ListArguments;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::standing::concerns_one_backup;
+use crate::terminal::{print, print_json};
+use crate::text;
+use keepsake_archive::ChangesLayout;
+use keepsake_domain::{
+    BackupId, Classified, FailureClass, Gap, Lineage, Position, Span, Timestamp, Window, chain,
+};
+use keepsake_steps::ports::{Clock, Repository};
+use keepsake_steps::{
+    StandingBackup, StandingChanges, StepError, change_history, changes_keys, manifest_keys, read_backup,
+    read_changes,
+};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// JSON shape of the answer: `{"repository", "lineages": […], "unreadable": […]}`.
+#[derive(Debug, Serialize)]
+struct Windows {
+    repository: String,
+    lineages: Vec<LineageWindow>,
+    unreadable: Vec<Unreadable>,
+}
+
+#[derive(Debug, Serialize)]
+struct LineageWindow {
+    source: String,
+    lineage: Lineage,
+    spans: Vec<Span>,
+    gaps: Vec<Gap>,
+    /// How far changes were captured; `null` when nobody does.
+    captured: Option<Position>,
+    /// How old that is.
+    captured_age_seconds: Option<u64>,
+}
+
+/// A manifest that stands and cannot be read: for the window it is missing.
+#[derive(Debug, Serialize)]
+struct Unreadable {
+    key: String,
+    class: FailureClass,
+    error: String,
+}
+
+/// What stands of each lineage.
+#[derive(Default)]
+struct Standing {
+    backups: Vec<StandingBackup>,
+    changes: Vec<StandingChanges>,
+}
+
+/// Runs `keepsake window`.
+///
+/// # Errors
+/// [`Failure`]; also after everything readable was shown, when a manifest could not be read.
+pub async fn window(context: &Context, arguments: &ListArguments) -> Result<(), Failure> {
+    let repository = context.places.repository("--repo", &arguments.repo).await?;
+    let now = context.clock.now();
+    let windows = read(repository.as_ref(), now).await?;
+    if arguments.json {
+        print_json(&windows)?;
+    } else {
+        print(&for_people(&windows, now));
+    }
+    let Some(unreadable) = windows.unreadable.first() else { return Ok(()) };
+    Err(Failure::found(
+        unreadable.class,
+        format!("{} of the manifests cannot be read: {}", windows.unreadable.len(), unreadable.error),
+        "points that need them cannot be restored from here; the spans shown are not affected",
+        "keepsake verify --repo <URL> on each copy, or a newer keepsake for a newer format; delete nothing",
+    ))
+}
+
+async fn read(repository: &dyn Repository, now: Timestamp) -> Result<Windows, Failure> {
+    let mut standing: BTreeMap<(String, Lineage), Standing> = BTreeMap::new();
+    let mut unreadable = Vec::new();
+    for layout in manifest_keys(repository, "").await? {
+        let (key, of) = (layout.manifest(), (layout.source.clone(), layout.lineage.clone()));
+        let found = read_backup(repository, layout).await;
+        let lineage = standing.entry(of).or_default();
+        lineage.backups.extend(readable(found, key, &mut unreadable)?);
+    }
+    for (layout, place) in changes_keys(repository, "").await? {
+        let key = layout.manifest(place);
+        let found = read_changes(repository, &layout, place).await;
+        let ChangesLayout { source, lineage } = layout;
+        let lineage = standing.entry((source, lineage)).or_default();
+        lineage.changes.extend(readable(found, key, &mut unreadable)?);
+    }
+    let lineages = standing.into_iter().map(|((source, lineage), standing)| {
+        let Window { spans, gaps, captured } = change_history(&standing.backups, &standing.changes).window();
+        let age = captured.and_then(|captured| text::age(captured.at, now));
+        let captured_age_seconds = age.map(|age| age.as_secs());
+        LineageWindow { source, lineage, spans, gaps, captured, captured_age_seconds }
+    });
+    let lineages = lineages.collect();
+    Ok(Windows { repository: repository.url(), lineages, unreadable })
+}
+
+fn readable<T>(
+    found: Result<T, StepError>,
+    key: String,
+    unreadable: &mut Vec<Unreadable>,
+) -> Result<Option<T>, Failure> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if concerns_one_backup(&error) => {
+            unreadable.push(Unreadable { key, class: error.class(), error: chain(&error) });
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn for_people(windows: &Windows, now: Timestamp) -> String {
+    if windows.lineages.is_empty() && windows.unreadable.is_empty() {
+        return format!("no backup stands in {}", windows.repository);
+    }
+    let mut lines = Vec::new();
+    for lineage in &windows.lineages {
+        lines.push(format!("{} {}", lineage.source, lineage.lineage));
+        lines.extend(of_lineage(lineage, now));
+    }
+    lines.extend(
+        windows.unreadable.iter().map(|broken| format!("unreadable: {}: {}", broken.key, broken.error)),
+    );
+    lines.join("\n")
+}
+
+fn of_lineage(lineage: &LineageWindow, now: Timestamp) -> Vec<String> {
+    let mut lines = Vec::new();
+    for span in &lineage.spans {
+        let fulls = match span.bases.as_slice() {
+            [only] => format!("full backup {only}"),
+            all => format!(
+                "{} full backups from {}",
+                all.len(),
+                all.first().map(BackupId::to_string).unwrap_or_default()
+            ),
+        };
+        lines.push(match span.oldest == span.newest {
+            true => format!("  the point {}; {fulls}", point(&span.oldest, now)),
+            false => format!("  from {} to {}; {fulls}", point(&span.oldest, now), point(&span.newest, now)),
+        });
+        let behind = lineage.gaps.iter().find(|gap| gap.after == span.newest);
+        lines.extend(behind.map(|gap| format!("  nothing behind that{}: {}", until(gap, now), gap.reason)));
+    }
+    lines.push(match &lineage.captured {
+        Some(captured) => format!("  changes captured to {}", point(captured, now)),
+        None => "  changes are not captured: keepsake protect begins it".to_owned(),
+    });
+    lines
+}
+
+fn until(gap: &Gap, now: Timestamp) -> String {
+    gap.before.map(|before| format!(" until {}", point(&before, now))).unwrap_or_default()
+}
+
+fn point(position: &Position, now: Timestamp) -> String {
+    format!("{} ({})", text::instant(position.at, now), position.lsn)
+}

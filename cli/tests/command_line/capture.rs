@@ -1,0 +1,174 @@
+//! Changes of a real server, captured by the real program.
+
+use crate::bench::{Bench, ended};
+use crate::database::{Database, Server};
+use crate::program::{Ended, command};
+use keepsake_archive::pgoutput::{Cell, Message};
+use keepsake_archive::{ChangesLayout, KeyFile, SegmentDecoder, SegmentManifest, SegmentRecord, open};
+use keepsake_testkit::cluster::until;
+use serde_json::Value;
+use std::io::{Cursor, Read};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// A source with its own name in the repository: its slot on the server is called after that.
+struct Captured {
+    bench: Bench,
+    source: Database,
+    name: String,
+}
+
+impl Captured {
+    fn protected() -> Self {
+        let (bench, source) = (Bench::new(), Database::empty(Server::Source));
+        let name = source.name.replace("cli_", "");
+        source
+            .sql("CREATE TABLE guests (id int PRIMARY KEY, x text); INSERT INTO guests VALUES (0, 'before')");
+        let captured = Self { bench, source, name };
+        captured.run("protect", &[]).ok();
+        captured
+    }
+
+    fn command(&self, what: &str, more: &[&str]) -> Command {
+        let repo = self.bench.repo();
+        let mut arguments = vec![what, "--source", "env:SOURCE", "--repo", &repo, "--name", &self.name];
+        arguments.extend(["--recipient", &self.bench.recipient]);
+        arguments.extend(more);
+        let mut command = command(&arguments);
+        command.env("SOURCE", self.source.url()).env("TMPDIR", self.bench.path("tmp"));
+        command
+    }
+
+    fn run(&self, what: &str, more: &[&str]) -> Ended {
+        ended(&mut self.command(what, more))
+    }
+
+    /// One transaction of one row.
+    fn insert(&self, id: u32) {
+        self.source.sql(&format!("INSERT INTO guests VALUES ({id}, repeat('guest {id} ', 500))"));
+    }
+
+    fn window(&self) -> Value {
+        let repo = self.bench.repo();
+        ended(&mut command(&["window", "--repo", &repo, "--json"])).ok().json()["lineages"][0].clone()
+    }
+
+    /// Manifests of segments, in the order of the chain.
+    fn manifests(&self) -> Vec<PathBuf> {
+        let find =
+            Command::new("find").arg(self.bench.path("repo")).args(["-path", "*/changes/*.json"]).output();
+        let text = String::from_utf8(find.unwrap().stdout).unwrap();
+        let mut paths: Vec<PathBuf> = text.lines().map(PathBuf::from).collect();
+        paths.retain(|path| {
+            let key = path.strip_prefix(self.bench.path("repo")).unwrap().to_str().unwrap();
+            ChangesLayout::of_manifest_key(key).is_some() && !key.ends_with(".chain.json")
+        });
+        paths.sort();
+        paths
+    }
+
+    /// Ids of all rows that were inserted, as the segments hold them, read with the recovery key alone.
+    fn ids(&self) -> Vec<u32> {
+        self.manifests().iter().flat_map(|path| self.ids_of(path)).collect()
+    }
+
+    fn ids_of(&self, path: &PathBuf) -> Vec<u32> {
+        let repo = self.bench.path("repo");
+        let key = |path: &PathBuf| path.strip_prefix(&repo).unwrap().to_str().unwrap().to_owned();
+        let (segment, _) = SegmentManifest::parse(&key(path), &std::fs::read(path).unwrap()).unwrap();
+        let keys = path.with_file_name(segment.run_id.to_string()).join("keys/000001.json");
+        let file = KeyFile::parse(&key(&keys), &std::fs::read(&keys).unwrap()).unwrap();
+        let recovery = std::fs::read_to_string(self.bench.key_file()).unwrap();
+        let identity = file.unwrap_with_age(&recovery).unwrap();
+        let stored = Cursor::new(std::fs::read(repo.join(&segment.object.key)).unwrap());
+        let mut raw = Vec::new();
+        open(stored, &identity, &segment.object).unwrap().read_to_end(&mut raw).unwrap();
+        let (mut decoder, mut ids) = (SegmentDecoder::new(&segment.object.key), Vec::new());
+        decoder.feed(&raw);
+        while let Some(record) = decoder.next_record().unwrap() {
+            let SegmentRecord::Message { payload, .. } = record else { continue };
+            if let Message::Insert { new, .. } = Message::parse(&payload).unwrap() {
+                let Cell::Text(id) = &new[0] else { panic!("an id is never null") };
+                ids.push(std::str::from_utf8(id).unwrap().parse().unwrap());
+            }
+        }
+        assert_eq!(decoder.finish().unwrap(), segment.holds);
+        ids
+    }
+}
+
+#[test]
+fn changes_behind_a_full_backup_are_captured_once_also_when_a_capture_is_killed() {
+    let captured = Captured::protected();
+    captured.insert(1);
+    captured.run("backup", &[]).ok();
+    captured.insert(2);
+    let first = captured.run("capture", &["--once", "--json"]).ok().json();
+    assert_eq!((&first["transactions"], &first["changes"]), (&2.into(), &2.into()), "{first}");
+    let again = captured.run("capture", &["--json"]).ok().json();
+    assert_eq!((&again["transactions"], &again["segments"]), (&0.into(), &1.into()), "{again}");
+
+    // Killed while it writes segments of a few rows each.
+    let follow = ["--follow", "--segment-size", "65536", "--segment-seconds", "1"];
+    let mut child = captured.command("capture", &follow).spawn().unwrap();
+    let before = captured.manifests().len();
+    let mut next = 3;
+    until("it has written some segments", || {
+        captured.insert(next);
+        next += 1;
+        captured.manifests().len() > before + 2
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    captured.insert(next);
+    // The server may still take the dead one for alive.
+    until("the next capture gets the slot", || captured.run("capture", &["--once"]).code == Some(0));
+
+    assert_eq!(captured.ids(), (1..=next).collect::<Vec<_>>());
+    let window = captured.window();
+    assert_eq!(window["spans"].as_array().unwrap().len(), 1, "{window}");
+    assert_eq!(window["spans"][0]["newest"], window["captured"]);
+    assert_ne!(window["spans"][0]["newest"], window["spans"][0]["oldest"]);
+    assert_eq!(window["gaps"], Value::Array(vec![]), "{window}");
+    let (repo, key) = (captured.bench.repo(), captured.bench.key_file());
+    let verified = captured.bench.verify(&repo, &["--deep", "--key-file", &key, "--json"]).ok().json();
+    assert_eq!(verified["changes"][0]["transactions"], next, "{verified}");
+    assert_eq!(captured.bench.list(&repo)["backups"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_slot_that_is_dropped_is_a_gap_that_is_told_and_a_damaged_segment_is_found() {
+    let captured = Captured::protected();
+    captured.run("backup", &[]).ok();
+    captured.insert(1);
+    captured.run("capture", &[]).ok();
+    captured.source.sql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()");
+    captured.insert(2);
+    let told = captured.run("capture", &["--json"]).ok();
+    assert!(
+        told.stderr.contains("changes are lost") && told.stderr.contains("keepsake backup"),
+        "{}",
+        told.stderr
+    );
+    assert!(told.json()["gap"].as_str().unwrap().contains("slot"));
+    let gap = captured.window()["gaps"][0].clone();
+    assert_eq!((&gap["reason"], gap.get("before")), (&"lost".into(), None), "{gap}");
+    captured.run("backup", &[]).ok();
+    captured.insert(3);
+    captured.run("capture", &[]).ok();
+    assert_eq!(captured.window()["spans"].as_array().unwrap().len(), 2, "{}", captured.window());
+
+    let first = &captured.manifests()[0];
+    let (segment, _) = {
+        let key = first.strip_prefix(captured.bench.path("repo")).unwrap().to_str().unwrap();
+        SegmentManifest::parse(key, &std::fs::read(first).unwrap()).unwrap()
+    };
+    let object = captured.bench.path("repo").join(&segment.object.key);
+    let mut bytes = std::fs::read(&object).unwrap();
+    bytes[250] ^= 1;
+    // Objects are write-protected.
+    std::fs::remove_file(&object).unwrap();
+    std::fs::write(&object, bytes).unwrap();
+    let found = captured.bench.verify(&captured.bench.repo(), &["--deep"]);
+    found.failed(14, &["the changes of 1 of 1 lineages are damaged"]);
+}
