@@ -151,7 +151,7 @@ impl Database {
         content
     }
 
-    fn schema(&self) -> String {
+    pub fn schema(&self) -> String {
         let url = self.url();
         let arguments = ["--schema-only", "--no-tablespaces", "--dbname", &url];
         let output = Command::new("pg_dump").args(arguments).output().expect("pg_dump is installed");

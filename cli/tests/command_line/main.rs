@@ -14,6 +14,7 @@ mod interruption;
 mod json;
 mod kill_sweep;
 mod negative_controls;
+mod point_in_time;
 mod program;
 mod providers;
 mod refusals;

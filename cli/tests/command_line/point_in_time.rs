@@ -1,0 +1,258 @@
+//! Changes that were captured bring a restore to any point in time, and what was damaged brings it nowhere.
+
+use crate::bench::Bench;
+use crate::database::{Database, Server};
+use crate::program::{Ended, command};
+use keepsake_folder::FolderRepository;
+use keepsake_postgres::PostgresChanges;
+use keepsake_steps::ports::ProtectWishes;
+use keepsake_steps::{Capture, SegmentBounds, Until, capture_changes, protect_source};
+use keepsake_testkit::cluster::until;
+use keepsake_testkit::{MemoryKeyHolder, TestClock};
+use std::path::PathBuf;
+use uuid::Uuid;
+
+/// A source under protection, whose slot goes away with it.
+struct Protected {
+    bench: Bench,
+    source: Database,
+    name: String,
+}
+
+impl Protected {
+    fn with(schema: &str) -> Self {
+        let source = Database::empty(Server::Source);
+        source.sql(schema);
+        let id = Uuid::now_v7().simple().to_string();
+        let protected = Self { bench: Bench::new(), source, name: format!("pitr-{}", &id[12..]) };
+        protected.capture(true);
+        protected
+    }
+
+    fn backup(&self) {
+        let repo = self.bench.repo();
+        let recipient = &self.bench.recipient;
+        let mut command =
+            command(&["backup", "--source", "env:SOURCE", "--repo", &repo, "--name", &self.name]);
+        command.args(["--recipient", recipient, "--json"]);
+        let output = command.env("SOURCE", self.source.url()).env("TMPDIR", self.bench.path("tmp")).output();
+        Ended::of(output.unwrap(), &[]).ok();
+    }
+
+    /// What `keepsake protect` and `keepsake capture --once` do.
+    fn capture(&self, is_first: bool) {
+        let source = PostgresChanges::new(self.source.url().parse().unwrap(), &self.name);
+        let repository = FolderRepository::from_url(&self.bench.repo()).unwrap();
+        let (holder, clock) =
+            (MemoryKeyHolder::new("unused"), TestClock::at("2026-11-21T12:00:00Z".parse().unwrap()));
+        let recovery = [self.bench.recipient.parse().unwrap()];
+        let capture = Capture {
+            source: &source,
+            repository: &repository,
+            key_holder: &holder,
+            recovery: &recovery,
+            clock: &clock,
+            name: &self.name,
+            wishes: ProtectWishes::default(),
+            level: 3,
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            if is_first {
+                protect_source(&capture).await.unwrap();
+            } else {
+                capture_changes(&capture, SegmentBounds::default(), Until::CaughtUp, &|_| {}).await.unwrap();
+            }
+        });
+    }
+
+    fn restore(&self, target: &Database, more: &[&str]) -> Ended {
+        self.bench.restore(&self.bench.repo(), target, more)
+    }
+
+    /// Files of segments, by their names: keys begin with their positions.
+    fn segments(&self, ending: &str) -> Vec<PathBuf> {
+        let root = self.bench.path("repo").join(&self.name);
+        let mut found = Vec::new();
+        let mut folders = vec![root];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.to_str().unwrap().ends_with(ending)
+                    && path.to_str().unwrap().contains("/changes/")
+                {
+                    found.push(path);
+                }
+            }
+        }
+        found.sort_by_key(|path| path.file_name().unwrap().to_owned());
+        found
+    }
+}
+
+impl Drop for Protected {
+    fn drop(&mut self) {
+        // A database with a slot cannot be dropped.
+        self.source.sql(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()",
+        );
+    }
+}
+
+const SCHEMA: &str = "
+    CREATE TABLE guests (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text UNIQUE, note text);
+    CREATE TABLE gifts (id integer PRIMARY KEY, guest integer REFERENCES guests, price numeric(8, 2));
+    CREATE TABLE diary (line text);
+    INSERT INTO guests (name, note) SELECT 'guest ' || n, repeat(md5(n::text), 100) FROM generate_series(1, 500) n;
+    INSERT INTO gifts SELECT n, n, n / 3.0 FROM generate_series(1, 300) n;
+    INSERT INTO diary VALUES ('before')";
+
+/// Each leaves another state.
+const HISTORY: [&str; 4] = [
+    "INSERT INTO guests (name) VALUES ('late'); UPDATE gifts SET price = price + 1 WHERE id < 50",
+    "BEGIN; UPDATE guests SET name = 'x' WHERE id = 1; UPDATE guests SET name = 'guest 1' WHERE id = 2;
+     UPDATE guests SET name = 'guest 2' WHERE id = 1; COMMIT",
+    "DELETE FROM gifts WHERE id % 2 = 0; UPDATE guests SET note = note || '.' WHERE id % 100 = 0",
+    "TRUNCATE gifts; DELETE FROM guests",
+];
+
+/// What was there after the transactions of the history, and how each is named.
+struct Point {
+    rows: Vec<String>,
+    lsn: String,
+    time: String,
+    xid: String,
+}
+
+fn point_after(source: &Database, transaction: &str) -> Point {
+    let mut xid = String::new();
+    for statement in transaction.split("BEGIN;").filter(|text| !text.trim().is_empty()) {
+        let statement = statement.replace("COMMIT", "");
+        xid = source.sql(&format!("BEGIN; {statement}; SELECT pg_current_xact_id(); COMMIT"));
+    }
+    let lsn = source.sql("SELECT pg_current_wal_insert_lsn()");
+    let time = source
+        .sql("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') || '+00'");
+    let xid = xid.lines().last().unwrap().trim().to_owned();
+    Point { rows: source.rows(), lsn: lsn.trim().to_owned(), time: time.trim().to_owned(), xid }
+}
+
+fn without_sequences(rows: &[String]) -> Vec<String> {
+    rows.iter().filter(|line| line.starts_with("public.")).cloned().collect()
+}
+
+#[test]
+fn a_mistake_is_undone_by_a_restore_to_the_moment_before_it_however_that_is_named() {
+    let protected = Protected::with(SCHEMA);
+    protected.backup();
+    let mut points = Vec::new();
+    for transaction in HISTORY {
+        points.push(point_after(&protected.source, transaction));
+        if points.len() == 2 {
+            protected.capture(false);
+        }
+    }
+    protected.source.sql("INSERT INTO diary VALUES ('not captured')");
+    protected.capture(false);
+
+    let (before, mistake) = (&points[2], &points[3]);
+    for named in [
+        ["--at", &before.time].as_slice(),
+        &["--lsn", &before.lsn],
+        &["--xid", &before.xid],
+        &["--before-xid", &mistake.xid],
+    ] {
+        let target = Database::empty(Server::Target);
+        let restored = protected.restore(&target, &[named, &["--json"]].concat()).ok().json();
+        assert_eq!(restored["certificate"]["verdict"], "passed");
+        let point = &restored["certificate"]["recovered"];
+        assert_eq!((&point["transactions"], &point["segments"]), (&3.into(), &2.into()), "{named:?}");
+        let held = without_sequences(&before.rows);
+        assert_eq!(without_sequences(&target.rows()), held, "{named:?}");
+        assert_eq!(target.schema(), protected.source.schema());
+    }
+    // Everything, but for what is not captured: that comes back as the backup held it, and the plan said so.
+    let target = Database::empty(Server::Target);
+    let plan = protected.restore(&target, &["--latest", "--plan"]).ok().stdout;
+    assert!(plan.contains("NOT CAPTURED public.diary"), "{plan}");
+    assert!(target.rows().iter().all(|line| line.trim().is_empty()), "a plan changes nothing");
+    protected.restore(&target, &["--latest"]).ok();
+    let all = |rows: &[String]| -> Vec<String> {
+        rows.iter().filter(|line| !line.starts_with("public.diary")).cloned().collect()
+    };
+    assert_eq!(all(&target.rows()), all(&protected.source.rows()));
+    assert_eq!(target.sql("SELECT string_agg(line, ',') FROM diary").trim(), "before");
+}
+
+#[test]
+fn a_point_that_was_not_captured_is_refused_and_the_nearest_ones_are_told() {
+    let protected = Protected::with(SCHEMA);
+    protected.backup();
+    protected.source.sql(HISTORY[0]);
+    protected.capture(false);
+    let target = Database::empty(Server::Target);
+    for named in
+        [["--at", "2199-01-01 00:00:00+00"], ["--lsn", "FFFFFFFF/0"], ["--at", "1999-01-01 00:00:00Z"]]
+    {
+        protected.restore(&target, &named).failed(12, &["cannot be restored", "nearest point"]);
+    }
+    let usage = protected.restore(&target, &["--at", "2026-11-20 14:30:00"]);
+    assert!(usage.stderr.contains("names no time zone"), "{}", usage.stderr);
+    assert_eq!(usage.code, Some(2));
+}
+
+#[test]
+fn damaged_changes_are_refused_before_anything_is_changed() {
+    let protected = Protected::with(SCHEMA);
+    protected.backup();
+    for transaction in &HISTORY[..2] {
+        protected.source.sql(transaction);
+        protected.capture(false);
+    }
+    let objects = protected.segments(".seg.zst.age");
+    let whole = std::fs::read(&objects[1]).unwrap();
+    let target = Database::empty(Server::Target);
+    let refused = |texts: &[&str]| {
+        let ended = protected.restore(&target, &["--latest"]);
+        ended.failed(13, texts);
+        assert!(target.rows().iter().all(|line| line.trim().is_empty()), "something was applied");
+        assert_eq!(target.sql("SELECT to_regnamespace('keepsake_restore') IS NULL").trim(), "t");
+    };
+    let mut flipped = whole.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 1;
+    std::fs::write(&objects[1], &flipped).unwrap();
+    refused(&["cannot be restored"]);
+    std::fs::write(&objects[1], &whole[..whole.len() - 1]).unwrap();
+    refused(&["cannot be restored"]);
+    // The bytes of the segment before, which open with their own run's key only.
+    std::fs::copy(&objects[0], &objects[1]).unwrap();
+    refused(&["cannot be restored"]);
+    std::fs::remove_file(&objects[1]).unwrap();
+    refused(&["cannot be restored"]);
+    std::fs::write(&objects[1], &whole).unwrap();
+    protected.restore(&target, &["--latest"]).ok();
+}
+
+#[test]
+fn a_restore_that_is_killed_while_it_applies_goes_on_and_is_proven() {
+    let protected = Protected::with(SCHEMA);
+    protected.backup();
+    for transaction in HISTORY {
+        protected.source.sql(transaction);
+    }
+    protected.capture(false);
+    let target = Database::empty(Server::Target);
+    let mut killed =
+        protected.bench.restore_command(&protected.bench.repo(), &target, &["--latest"]).spawn().unwrap();
+    until("changes are being applied", || {
+        target.sql("SELECT to_regclass('keepsake_restore.changes') IS NOT NULL").trim() == "t"
+    });
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let restored = protected.restore(&target, &["--latest", "--json"]).ok().json();
+    assert_eq!(restored["certificate"]["verdict"], "passed");
+    assert_eq!(without_sequences(&target.rows()), without_sequences(&protected.source.rows()));
+}
