@@ -251,8 +251,15 @@ async fn a_second_fault_anywhere_on_the_way_down_converges() {
     covered.print("the way down from a bad run");
 }
 
+const APPLIED_TO_SERVERS: &str =
+    "has no twin yet; crates/postgres/tests/databases/applying.rs tries it on a server";
+
 /// Operations that no run makes, and why.
-const NOT_IN_A_RUN: [(&str, &str); 6] = [
+const NOT_IN_A_RUN: [(&str, &str); 10] = [
+    ("ChangeApplier.applied", APPLIED_TO_SERVERS),
+    ("ChangeApplier.apply", APPLIED_TO_SERVERS),
+    ("ChangeTarget.change_applier", APPLIED_TO_SERVERS),
+    ("ChangeTarget.end_changes", APPLIED_TO_SERVERS),
     ("ChangeSource.unprotect", "a person gives a source free; capture has a test of what follows"),
     ("Clock.sleep", "cannot fail"),
     ("Executions.count_retry", "no step counts retries"),
@@ -302,7 +309,17 @@ async fn the_sweep_knows_every_operation_of_every_port() {
     assert_eq!(swept, operations_of_all_ports());
     let ports: BTreeSet<&str> = swept.iter().map(|operation| operation.split('.').next().unwrap()).collect();
     let named = SOURCE.iter().chain(&TARGET).chain(&CATALOG).chain(&SERVICES);
-    let named: BTreeSet<&str> =
-        named.copied().chain(["ChangeSource", "ChangeStream", "Holds", "Repository", "Clock"]).collect();
+    let named: BTreeSet<&str> = named
+        .copied()
+        .chain([
+            "ChangeApplier",
+            "ChangeTarget",
+            "ChangeSource",
+            "ChangeStream",
+            "Holds",
+            "Repository",
+            "Clock",
+        ])
+        .collect();
     assert_eq!(ports, named, "a port is in no sweep");
 }
