@@ -133,6 +133,11 @@ fn for_people(windows: &Windows, now: Timestamp) -> String {
 
 fn of_lineage(lineage: &LineageWindow, now: Timestamp) -> Vec<String> {
     let mut lines = Vec::new();
+    if lineage.spans.is_empty() {
+        lines.push(
+            "  nothing can be restored: no full backup stands; keepsake backup begins a span".to_owned(),
+        );
+    }
     for span in &lineage.spans {
         let fulls = match span.bases.as_slice() {
             [only] => format!("full backup {only}"),

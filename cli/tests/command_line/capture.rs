@@ -139,6 +139,8 @@ fn changes_behind_a_full_backup_are_captured_once_also_when_a_capture_is_killed(
 #[test]
 fn a_slot_that_is_dropped_is_a_gap_that_is_told_and_a_damaged_segment_is_found() {
     let captured = Captured::protected();
+    let shown = ended(&mut command(&["window", "--repo", &captured.bench.repo()])).ok().stdout;
+    assert!(shown.contains("nothing can be restored: no full backup stands"), "{shown}");
     captured.run("backup", &[]).ok();
     captured.insert(1);
     captured.run("capture", &[]).ok();
