@@ -48,6 +48,8 @@ pub enum Command {
     Capture(CaptureArguments),
     /// Show which points in time can be restored.
     Window(ListArguments),
+    /// Take every trace of capturing changes off a source: slot, publication, replica identities.
+    Unprotect(UnprotectArguments),
     /// List the backups of a repository.
     List(ListArguments),
     /// Show everything about one backup.
@@ -137,6 +139,20 @@ pub struct CoverageArguments {
     /// Folder of pg_dump [default: those in /usr/lib/postgresql, or on PATH].
     #[arg(long, value_name = "FOLDER")]
     pub pg_bin: Option<PathBuf>,
+    /// One JSON document on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `keepsake unprotect`.
+#[derive(Debug, Args)]
+pub struct UnprotectArguments {
+    /// The database: postgres://user@host:port/database, or env:NAME.
+    #[arg(long, value_name = "URL|env:NAME")]
+    pub source: SecretText,
+    /// Name of the source in the repository, as it was protected.
+    #[arg(long, value_name = "NAME")]
+    pub name: String,
     /// One JSON document on standard output.
     #[arg(long)]
     pub json: bool,

@@ -30,6 +30,7 @@ mod signals;
 mod standing;
 mod terminal;
 mod text;
+mod unprotect;
 mod verify;
 mod verify_changes;
 mod window;
@@ -141,6 +142,10 @@ async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Protect(arguments) => protect::protect(context, arguments).await,
         Command::Capture(arguments) => capture::capture(context, arguments).await,
         Command::Window(arguments) => unless_interrupted(window::window(context, arguments), untouched).await,
+        Command::Unprotect(arguments) => {
+            let at_risk = "what was removed until now is gone from the source; the repository is untouched";
+            unless_interrupted(unprotect::unprotect(context, arguments), at_risk).await
+        }
         Command::List(arguments) => unless_interrupted(list::list(context, arguments), untouched).await,
         Command::Show(arguments) => unless_interrupted(show::show(context, arguments), untouched).await,
         Command::Verify(arguments) => unless_interrupted(verify::verify(context, arguments), untouched).await,

@@ -59,6 +59,7 @@ fn the_documented_json_answers_have_the_fields_of_real_ones() {
     let answers = [
         ("coverage", run(&["coverage", "--source", "env:SOURCE"])),
         ("backup", bench.backup(&source.url(), &["--copy-to", &copy, "--json"]).ok().json()),
+        ("unprotect", run(&["unprotect", "--source", "env:SOURCE", "--name", "example"])),
         ("list", run(&["list", "--repo", &repo])),
         ("window", run(&["window", "--repo", &repo])),
         ("verify", run(&["verify", "--repo", &repo, "--deep", "--key-file", &key])),

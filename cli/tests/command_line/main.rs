@@ -22,4 +22,5 @@ mod roles;
 mod round_trip;
 mod safety;
 mod standby;
+mod unprotect;
 mod usage;
