@@ -187,9 +187,12 @@ fn supabase(roles: &Roles, database: &Database) -> String {
          ALTER DATABASE {name} OWNER TO {user}; SET ROLE supabase_admin;
          CREATE SCHEMA auth; CREATE SCHEMA storage; CREATE SCHEMA extensions;
          CREATE TABLE auth.users (id int PRIMARY KEY, email text); ALTER TABLE auth.users OWNER TO supabase_auth_admin;
+         CREATE TABLE auth.schema_migrations (version text PRIMARY KEY); INSERT INTO auth.schema_migrations VALUES ('{name}');
+         ALTER TABLE auth.schema_migrations OWNER TO supabase_auth_admin;
+         CREATE TABLE auth.tokens (id serial PRIMARY KEY); ALTER TABLE auth.tokens OWNER TO supabase_auth_admin;
          CREATE TABLE storage.objects (id int PRIMARY KEY, name text);
          ALTER TABLE storage.objects OWNER TO supabase_storage_admin;
-         GRANT ALL ON SCHEMA auth, storage, extensions TO {user}; GRANT ALL ON auth.users, storage.objects TO {user};
+         GRANT ALL ON SCHEMA auth, storage, extensions TO {user}; GRANT ALL ON auth.users, auth.tokens, auth.tokens_id_seq, storage.objects TO {user};
          GRANT USAGE ON SCHEMA auth TO anon, authenticated;
          GRANT ALL ON SCHEMA auth TO supabase_auth_admin; GRANT ALL ON SCHEMA storage TO supabase_storage_admin;
          CREATE FUNCTION extensions.pgrst_watch() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
@@ -201,19 +204,25 @@ fn supabase(roles: &Roles, database: &Database) -> String {
     user
 }
 
-#[test]
-fn a_supabase_project_comes_to_a_plain_server_whole() {
-    let (bench, roles) = (Bench::new(), Roles::new());
-    let (source, target) = (Database::empty(Server::Source), Database::empty(Server::Target));
-    let user = supabase(&roles, &source);
+/// A project with accounts, the name of a file, and a table that refers to accounts; answers who plays `postgres`.
+fn project(roles: &Roles, source: &Database) -> String {
+    let user = supabase(roles, source);
     source.sql(&format!(
         "CREATE EXTENSION hstore SCHEMA extensions; SET ROLE {user}; INSERT INTO auth.users VALUES (1, 'a@example.com'), (2, 'b@example.com');
-         INSERT INTO storage.objects VALUES (7, 'photo.jpg');
+         INSERT INTO storage.objects VALUES (7, 'photo.jpg'); INSERT INTO auth.tokens DEFAULT VALUES;
          CREATE TABLE profiles (id int PRIMARY KEY REFERENCES auth.users, tags extensions.hstore);
          INSERT INTO profiles VALUES (1, 'a=>1'), (2, NULL); ALTER TABLE profiles ENABLE ROW LEVEL SECURITY;
          CREATE POLICY own ON profiles TO authenticated USING (true); GRANT SELECT ON profiles TO anon;
          ALTER PUBLICATION supabase_realtime ADD TABLE profiles"
     ));
+    user
+}
+
+#[test]
+fn a_supabase_project_comes_to_a_plain_server_whole() {
+    let (bench, roles) = (Bench::new(), Roles::new());
+    let (source, target) = (Database::empty(Server::Source), Database::empty(Server::Target));
+    let user = project(&roles, &source);
     let coverage = backup(&bench, &source, &user, &["--json"]).ok().json();
     let limited: Vec<&str> =
         coverage["limited"].as_array().unwrap().iter().map(|one| one["what"].as_str().unwrap()).collect();
@@ -227,14 +236,71 @@ fn a_supabase_project_comes_to_a_plain_server_whole() {
     for table in ["auth.users", "storage.objects", "profiles"] {
         assert_eq!(rows(&target, table), rows(&source, table), "{table}");
     }
+}
 
-    // The same backup cannot go into another project: its rows of auth would be lost there.
-    let other = Database::empty(Server::Source);
-    let second = Roles::new();
-    let other_user = supabase(&second, &other);
-    let refused = restore(&bench, &other, &other_user, &[]);
-    drop(other);
-    refused.failed(12, &["supabase keeps schemas by itself", "auth.users"]);
+/// A right on a parameter is the server's, and keeps its role from being dropped.
+struct MayBeSilent<'a> {
+    database: &'a Database,
+    role: &'a str,
+}
+
+impl<'a> MayBeSilent<'a> {
+    fn grant(database: &'a Database, role: &'a str) -> Self {
+        database.sql(&format!("GRANT SET ON PARAMETER session_replication_role TO {role}"));
+        Self { database, role }
+    }
+}
+
+impl Drop for MayBeSilent<'_> {
+    fn drop(&mut self) {
+        self.database.sql(&format!("REVOKE SET ON PARAMETER session_replication_role FROM {}", self.role));
+    }
+}
+
+#[test]
+fn a_supabase_project_comes_to_another_one_with_its_accounts_or_not_at_all() {
+    let (bench, roles, others) = (Bench::new(), Roles::new(), Roles::new());
+    let (source, target) = (Database::empty(Server::Source), Database::empty(Server::Source));
+    let user = project(&roles, &source);
+    backup(&bench, &source, &user, &[]).ok();
+    let keeper = supabase(&others, &target);
+    target.sql(&format!("GRANT {user} TO {keeper}"));
+    let refused = |reasons: &[&str]| {
+        let reasons = [&["its provider supabase keeps schemas by itself"], reasons].concat();
+        restore(&bench, &target, &keeper, &[]).failed(12, &reasons);
+        assert_eq!(target.sql("SELECT to_regnamespace('keepsake_restore') IS NULL"), "t");
+    };
+    target.sql("INSERT INTO storage.objects VALUES (1, 'theirs.jpg')");
+    refused(&["storage.objects has 1 rows: the target's has rows already"]);
+    target.sql("DELETE FROM storage.objects; ALTER TABLE auth.users ADD phone text");
+    refused(&["auth.users has 2 rows: its columns are (id, email) in the backup and (id, email, phone)"]);
+    target.sql(&format!(
+        "ALTER TABLE auth.users DROP phone; REVOKE UPDATE ON auth.tokens_id_seq FROM {keeper}"
+    ));
+    refused(&["sequence auth.tokens_id_seq"]);
+    target.sql(&format!(
+        "GRANT UPDATE ON auth.tokens_id_seq TO {keeper}; CREATE FUNCTION auth.greet() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN NEW.email = ''greeted''; RETURN NEW; END';
+         CREATE TRIGGER greet BEFORE INSERT ON auth.users FOR EACH ROW EXECUTE FUNCTION auth.greet()"
+    ));
+    refused(&["trigger greet would act on each row"]);
+
+    let silent = MayBeSilent::grant(&target, &keeper);
+    let restored = restore(&bench, &target, &keeper, &["--json"]).ok().json();
+    drop(silent);
+
+    let left_out = restored["certificate"]["left_out"].to_string();
+    assert!(left_out.contains("rows of table auth.schema_migrations"), "{left_out}");
+    assert_eq!(restored["certificate"]["tables"], 4, "those of the provider are compared too");
+    for table in ["auth.users", "auth.tokens", "storage.objects", "profiles"] {
+        assert_eq!(rows(&target, table), rows(&source, table), "{table}");
+    }
+    assert_eq!(target.sql("SELECT nextval('auth.tokens_id_seq')"), "2", "the next account gets a new number");
+    assert_eq!(
+        target.sql("SELECT version FROM auth.schema_migrations"),
+        target.name,
+        "it tells of the target"
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a restore leaves out because the target's provider or rights forbid it: a closed list, and everything else
 //! that a target refuses fails the restore.
 
-use crate::Provider;
+use crate::{Provider, SequenceName, TableName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -23,6 +23,8 @@ pub enum LeftOutRule {
     DefaultPrivileges,
     /// The target's provider makes and keeps this schema by itself.
     ProviderSchema,
+    /// Rows, or the place of a sequence, that belong to the provider's own machinery.
+    ProviderRows,
     /// The target's provider made this publication already.
     ProviderPublication,
     /// Owners and rights were not wanted.
@@ -31,7 +33,7 @@ pub enum LeftOutRule {
 
 impl LeftOutRule {
     /// The whole list.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::EventTrigger,
         Self::ProviderEventTrigger,
         Self::PublicSchemaOwner,
@@ -39,6 +41,7 @@ impl LeftOutRule {
         Self::ExtensionComment,
         Self::DefaultPrivileges,
         Self::ProviderSchema,
+        Self::ProviderRows,
         Self::ProviderPublication,
         Self::Ownership,
     ];
@@ -54,6 +57,7 @@ impl LeftOutRule {
             Self::ExtensionComment => "extension_comment",
             Self::DefaultPrivileges => "default_privileges",
             Self::ProviderSchema => "provider_schema",
+            Self::ProviderRows => "provider_rows",
             Self::ProviderPublication => "provider_publication",
             Self::Ownership => "ownership",
         }
@@ -63,7 +67,7 @@ impl LeftOutRule {
     #[must_use]
     pub fn met_at(self) -> &'static [Provider] {
         match self {
-            Self::ProviderSchema | Self::ProviderPublication => &[Provider::Supabase],
+            Self::ProviderSchema | Self::ProviderRows | Self::ProviderPublication => &[Provider::Supabase],
             Self::EventTrigger
             | Self::ProviderEventTrigger
             | Self::PublicSchemaOwner
@@ -93,6 +97,7 @@ impl LeftOutRule {
             Self::ExtensionComment => "the extension was installed by another role",
             Self::DefaultPrivileges => "the restoring role may not act for that role",
             Self::ProviderSchema => "the target's provider makes and keeps it by itself",
+            Self::ProviderRows => "the target's provider keeps its own there, or the backup had none",
             Self::ProviderPublication => "the target's provider made it already",
             Self::Ownership => "owners and rights were not wanted (--missing-roles skip-ownership)",
         }
@@ -109,6 +114,7 @@ impl LeftOutRule {
             Self::ExtensionComment => "nothing; the comment is the extension's own text",
             Self::DefaultPrivileges => "ALTER DEFAULT PRIVILEGES as that role",
             Self::ProviderSchema => "nothing; use the provider's own tools for what is in it",
+            Self::ProviderRows => "nothing; they say something about the server that they stand on",
             Self::ProviderPublication => "nothing; its tables are added to the one that is there",
             Self::Ownership => "ALTER … OWNER TO and GRANT, once the roles are there",
         }
@@ -211,6 +217,18 @@ impl LeftOut {
         let kind = entry.kind.to_lowercase();
         let schema = entry.schema.as_ref().map(|schema| format!("{schema}.")).unwrap_or_default();
         Self { rule, object: format!("{attached}{kind} {schema}{}", entry.name) }
+    }
+
+    /// Rows that stay the provider's own.
+    #[must_use]
+    pub fn rows_of_provider(table: &TableName) -> Self {
+        Self { rule: LeftOutRule::ProviderRows, object: format!("rows of table {table}") }
+    }
+
+    /// A sequence that stays where the provider has it.
+    #[must_use]
+    pub fn place_of_provider(sequence: &SequenceName) -> Self {
+        Self { rule: LeftOutRule::ProviderRows, object: format!("place of sequence {sequence}") }
     }
 
     /// Whether this is why a schema object, as a manifest names it, is not in the target.

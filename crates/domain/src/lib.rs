@@ -18,6 +18,7 @@ mod lineage;
 mod notice;
 mod parts;
 mod proof;
+mod provided;
 mod provider;
 mod recovery_target;
 mod roles;
@@ -43,6 +44,7 @@ pub use lineage::{InvalidLineage, InvalidLsn, Lineage, Lsn};
 pub use notice::{Notice, NoticeKind, Severity};
 pub use parts::{Batch, BlockRange, CutLimits, PartPlan, batches, cut};
 pub use proof::{Certificate, RecoveredPoint, RestoredDatabase, RestoredTable, Verdict, compare};
+pub use provided::{HeldTable, ProvidedFacts, ProvidedPlan, ProvidedTable, provided_rows};
 pub use provider::{Provider, ProviderMarks};
 pub use recovery_target::{Bound, InvalidTarget, RecoveryTarget, widen_xid};
 pub use roles::{

@@ -17,6 +17,7 @@ mod net_changes;
 mod open_backup;
 mod pace;
 mod plan_recovery;
+mod provided_rows;
 mod read_back;
 mod rechunk;
 mod record_failure;

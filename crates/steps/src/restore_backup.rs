@@ -3,11 +3,12 @@
 use crate::StepError;
 use crate::list_backups::StandingBackup;
 use crate::ports::{ChunkReceiver, Repository, RowWriter, SchemaSection, Target, TargetError};
+use crate::provided_rows::{StaysAway, plan_provided};
 use crate::streams::download_opened;
 use crate::target_fit::{misfits, refuse_misfits};
 use futures::stream::{FuturesUnordered, StreamExt};
 use keepsake_archive::{BackupIdentity, Part};
-use keepsake_domain::{FailureClass, GlobalsOutcome, PartPlan, Provider, SequenceValue};
+use keepsake_domain::{FailureClass, GlobalsOutcome, PartPlan, ProvidedPlan, SequenceValue};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
@@ -38,32 +39,15 @@ pub async fn prepare_target(restore: &Restore) -> Result<(), StepError> {
     let facts = restore.target.facts(&backup_id).await?;
     let misfits = misfits(&restore.backup.manifest.server, &facts.server);
     refuse_misfits("of this restore", &misfits)?;
-    provider_allows(restore, facts.provider)?;
+    let provided = plan_provided(restore, facts.provider).await?;
     let globals = globals(restore).await?;
     with_schema(restore, |schema| restore.target.check(&globals, schema)).await?;
     restore.target.begin(&backup_id).await?;
+    if provided != ProvidedPlan::default() {
+        restore.target.take_provided(&provided).await?;
+    }
     create_roles(restore, &globals).await?;
     restore_section(restore, SchemaSection::PreData, 1).await
-}
-
-/// Schemas that a provider keeps by itself stand in its databases already, filled and with its own rules: a restore
-/// leaves them alone. Rows of them would be lost, so a backup that holds such rows is refused there.
-fn provider_allows(restore: &Restore, provider: Provider) -> Result<(), StepError> {
-    let kept = |part: &&Part| provider.managed_schemas().contains(&part.table.schema.as_str());
-    let parts = &restore.backup.manifest.parts;
-    let tables: BTreeSet<String> = parts.iter().filter(kept).map(|part| part.table.to_string()).collect();
-    let Some(first) = tables.first() else { return Ok(()) };
-    let reason = format!(
-        "its provider {} keeps schemas by itself in which the backup has {} tables, {first} among them",
-        provider.name(),
-        tables.len()
-    );
-    Err(StepError::found(
-        FailureClass::Permanent,
-        format!("the target does not fit: {reason}"),
-        "the backup is untouched; nothing was changed on the target",
-        "restore into a plain Postgres, and move those rows with the provider's own tools; see docs/providers.md",
-    ))
 }
 
 /// Adds memberships and settings of the backup's server to roles and database. A second call adds nothing.
@@ -160,8 +144,10 @@ pub async fn restore_parts(
     parts: Vec<Part>,
     loaded: &PartLoaded,
 ) -> Result<u64, StepError> {
+    let away = StaysAway::read(restore).await?;
     let mut standing = standing_parts(restore).await?;
-    let mut queue: Vec<Part> = parts.into_iter().filter(|part| !standing.contains(&part.number)).collect();
+    let is_open = |part: &Part| !standing.contains(&part.number) && !away.has_part(part);
+    let mut queue: Vec<Part> = parts.into_iter().filter(is_open).collect();
     // Largest last: they are popped first, so that no worker ends alone with a large one.
     queue.sort_by_key(|part| part.object.stored_bytes);
     let mut rows = 0;
@@ -174,7 +160,8 @@ pub async fn restore_parts(
         if waiting.len() == tried.len() {
             // Asked before the round: what another batch loaded since may be what these rows refer to.
             standing.extend(tried);
-            let all = restore.backup.manifest.parts.iter().all(|part| standing.contains(&part.number));
+            let is_over = |part: &Part| standing.contains(&part.number) || away.has_part(part);
+            let all = restore.backup.manifest.parts.iter().all(is_over);
             let error = waiting.remove(0).1;
             return Err(if all { error.into() } else { waits_for_others(&error) });
         }
@@ -295,12 +282,16 @@ pub async fn finish_target_at(restore: &Restore, sequences: &[SequenceValue]) ->
         .await?;
     }
     restore_section(restore, SchemaSection::PostData, restore.jobs).await?;
-    Ok(restore.target.set_sequences(sequences).await?)
+    let away = StaysAway::read(restore).await?;
+    let sequences: Vec<SequenceValue> =
+        sequences.iter().filter(|value| !away.has_sequence(value)).cloned().collect();
+    Ok(restore.target.set_sequences(&sequences).await?)
 }
 
 pub(crate) async fn all_parts_stand(restore: &Restore) -> Result<(), StepError> {
+    let away = StaysAway::read(restore).await?;
     let standing = restore.target.loaded_parts().await?;
-    for part in &restore.backup.manifest.parts {
+    for part in restore.backup.manifest.parts.iter().filter(|part| !away.has_part(part)) {
         let rows = standing.iter().find(|loaded| loaded.number == part.number).map(|loaded| loaded.rows);
         if rows != Some(part.content.rows) {
             let what = format!("part {} of table {}", part.number, part.table);

@@ -4,7 +4,7 @@ use crate::StepError;
 use crate::list_backups::StandingBackup;
 use crate::ports::{Clock, Repository, RepositoryError};
 use bytes::Bytes;
-use keepsake_domain::{Certificate, RestoredDatabase, Verdict, compare};
+use keepsake_domain::{Certificate, LeftOut, RestoredDatabase, RestoredTable, Verdict, compare};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -45,6 +45,8 @@ pub fn certify_against(
         (true, true) => Verdict::Inconclusive,
         (true, false) => Verdict::Passed,
     };
+    let stays = |table: &&RestoredTable| restored.left_out.contains(&LeftOut::rows_of_provider(&table.table));
+    let compared = || expected.tables.iter().filter(|table| !stays(table));
     let differences_total = differences.len() as u64;
     differences.truncate(Certificate::DIFFERENCES_KEPT);
     Certificate {
@@ -55,8 +57,8 @@ pub fn certify_against(
         verdict,
         compared_at: clock.now(),
         target_version: facts.target_version,
-        tables: expected.tables.len() as u64,
-        rows: expected.tables.iter().map(|table| table.rows).sum(),
+        tables: compared().count() as u64,
+        rows: compared().map(|table| table.rows).sum(),
         sequences: expected.sequences.len() as u64,
         objects: expected.objects.len() as u64,
         differences,

@@ -1,6 +1,8 @@
 use crate::memory_source::{DatabaseReader, MemoryDatabase, MemoryTable, SchemaDump, server_facts};
 use async_trait::async_trait;
-use keepsake_domain::{GlobalsOutcome, LeftOut, PartPlan, Provider, SequenceValue, TableShape};
+use keepsake_domain::{
+    GlobalsOutcome, LeftOut, PartPlan, ProvidedFacts, ProvidedPlan, Provider, SequenceValue, TableShape,
+};
 use keepsake_steps::ports::{
     Chunk, ChunkReceiver, LoadedPart, RowReader, RowWriter, SchemaSection, Target, TargetError, TargetFacts,
 };
@@ -122,6 +124,15 @@ impl Target for MemoryTarget {
 
     async fn check(&self, _globals: &serde_json::Value, schema: ChunkReceiver) -> Result<(), TargetError> {
         whole(schema, "the schema").await?;
+        Ok(())
+    }
+
+    async fn provided(&self, asked: ProvidedFacts) -> Result<ProvidedFacts, TargetError> {
+        // A plain server's provider keeps nothing.
+        Ok(asked)
+    }
+
+    async fn take_provided(&self, _plan: &ProvidedPlan) -> Result<(), TargetError> {
         Ok(())
     }
 

@@ -4,8 +4,9 @@ use super::rights::Provided;
 use crate::inventory;
 use crate::session::Session;
 use crate::source::shortened;
-use keepsake_domain::{LeftOut, LeftOutRule};
+use keepsake_domain::{LeftOut, LeftOutRule, TableName};
 use keepsake_steps::ports::{LoadedPart, TargetError};
+use std::collections::BTreeSet;
 
 /// Any number that nobody else is likely to lock; it keeps two restores from beginning at once.
 const BEGIN_LOCK: i64 = 0x6b65_6570_7361_6b65;
@@ -117,6 +118,30 @@ pub(super) async fn mark(session: &Session, name: &str, state: SectionState) -> 
                ON CONFLICT (name) DO UPDATE SET state = excluded.state";
     session.all("record how far the restore got", sql, &[&name, &state.name()]).await?;
     Ok(())
+}
+
+/// Keeps in mind which tables of the provider this restore loads. A second call with the same keeps them once.
+pub(super) async fn note_provided(session: &Session, tables: &[TableName]) -> Result<(), TargetError> {
+    let act = "record which of the provider's tables are loaded";
+    let create = "CREATE TABLE IF NOT EXISTS keepsake_restore.provided
+        (schema_name text NOT NULL, table_name text NOT NULL, PRIMARY KEY (schema_name, table_name))";
+    session.run(act, create).await?;
+    let sql = "INSERT INTO keepsake_restore.provided VALUES ($1, $2) ON CONFLICT DO NOTHING";
+    for table in tables {
+        session.all(act, sql, &[&table.schema, &table.name]).await?;
+    }
+    Ok(())
+}
+
+/// Tables of the provider that this restore loads; none for most.
+pub(super) async fn provided(session: &Session) -> Result<BTreeSet<TableName>, TargetError> {
+    let act = "read which of the provider's tables are loaded";
+    let there = "SELECT to_regclass('keepsake_restore.provided') IS NOT NULL";
+    if !session.one(act, there, &[]).await?.get::<_, bool>(0) {
+        return Ok(BTreeSet::new());
+    }
+    let rows = session.all(act, "SELECT schema_name, table_name FROM keepsake_restore.provided", &[]).await?;
+    Ok(rows.iter().map(|row| TableName { schema: row.get(0), name: row.get(1) }).collect())
 }
 
 /// Keeps what is left out until the certificate names it. A second call with the same keeps it once.

@@ -10,6 +10,7 @@ mod lent;
 mod memory;
 mod pg_restore;
 mod programs;
+mod provided;
 mod rights;
 mod roles;
 mod statistics;
@@ -22,7 +23,8 @@ use crate::reader::Reader;
 use crate::session::Session;
 use async_trait::async_trait;
 use keepsake_domain::{
-    ConnectionUrl, Globals, GlobalsOutcome, LeftOut, MissingRoles, SequenceValue, TableShape,
+    ConnectionUrl, Globals, GlobalsOutcome, LeftOut, MissingRoles, ProvidedFacts, ProvidedPlan,
+    SequenceValue, TableShape,
 };
 use keepsake_steps::ports::{
     ChunkReceiver, LoadedPart, RowReader, RowWriter, SchemaSection, Target, TargetError, TargetFacts,
@@ -103,6 +105,14 @@ impl Target for PostgresTarget {
         check::check(self, &session, &parsed(&session, globals)?, schema).await
     }
 
+    async fn provided(&self, asked: ProvidedFacts) -> Result<ProvidedFacts, TargetError> {
+        provided::look(&self.session().await?, asked).await
+    }
+
+    async fn take_provided(&self, plan: &ProvidedPlan) -> Result<(), TargetError> {
+        provided::take(&self.session().await?, plan).await
+    }
+
     async fn begin(&self, backup_id: &str) -> Result<(), TargetError> {
         books::open(&self.session().await?, backup_id).await
     }
@@ -134,7 +144,7 @@ impl Target for PostgresTarget {
     }
 
     async fn writer(&self) -> Result<Box<dyn RowWriter>, TargetError> {
-        Ok(Box::new(writer::Writer::new(self.session().await?)))
+        Ok(Box::new(writer::Writer::open(self.session().await?).await?))
     }
 
     async fn reader(&self) -> Result<Box<dyn RowReader>, TargetError> {
@@ -147,7 +157,8 @@ impl Target for PostgresTarget {
         let session = self.session().await?;
         let provided = rights::Provided::read(&session).await?;
         let mut tables = inventory::tables(&session).await?;
-        tables.retain(|shape| !provided.holds_schema(&shape.table.schema));
+        let loaded = books::provided(&session).await?;
+        tables.retain(|shape| !provided.holds_schema(&shape.table.schema) || loaded.contains(&shape.table));
         Ok(tables)
     }
 

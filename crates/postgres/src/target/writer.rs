@@ -1,22 +1,30 @@
 //! Loads one part in one transaction, together with its mark.
 
+use super::{books, provided};
 use crate::reader::column_list;
 use crate::session::Session;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::SinkExt;
-use keepsake_domain::PartPlan;
+use keepsake_domain::{PartPlan, TableName};
 use keepsake_steps::ports::{Chunk, ChunkReceiver, RowWriter, TargetError};
+use std::collections::BTreeSet;
 use std::pin::pin;
 
 /// One connection that loads rows.
 pub(super) struct Writer {
     session: Session,
+    /// Tables of the provider, whose own triggers must not act on rows that are loaded, as far as the role may choose.
+    silent: BTreeSet<TableName>,
 }
 
 impl Writer {
-    pub fn new(session: Session) -> Self {
-        Self { session }
+    pub async fn open(session: Session) -> Result<Self, TargetError> {
+        let mut silent = books::provided(&session).await?;
+        if !silent.is_empty() && !provided::may_be_silent(&session).await? {
+            silent.clear();
+        }
+        Ok(Self { session, silent })
     }
 
     async fn load(&self, part: &PartPlan, from: ChunkReceiver) -> Result<u64, TargetError> {
@@ -30,6 +38,9 @@ impl Writer {
             let rows: i64 = self.session.one(&act, sql, &[&number]).await?.get(0);
             self.session.run(&act, "ROLLBACK").await?;
             return Ok(u64::try_from(rows).unwrap_or(0));
+        }
+        if self.silent.contains(part.destination()) {
+            self.session.run(&act, provided::SILENT).await?;
         }
         let rows = self.copy(&act, part, from).await?;
         let counted = i64::try_from(rows).unwrap_or(i64::MAX);

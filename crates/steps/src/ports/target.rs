@@ -2,7 +2,8 @@ use super::{ChunkReceiver, RowReader, RowWriter};
 use async_trait::async_trait;
 use keepsake_archive::ServerFacts;
 use keepsake_domain::{
-    Classified, Explanation, FailureClass, GlobalsOutcome, LeftOut, Lsn, Provider, SequenceValue, TableShape,
+    Classified, Explanation, FailureClass, GlobalsOutcome, LeftOut, Lsn, ProvidedFacts, ProvidedPlan, Provider,
+    SequenceValue, TableShape,
 };
 
 /// What a target is before anything was changed on it.
@@ -50,6 +51,20 @@ pub trait Target: Send + Sync {
     /// [`TargetError::MissingRoles`] when roles are missing and are not to be, or cannot be, created;
     /// [`TargetError::OwnersOutOfReach`]; [`TargetError::NoClient`].
     async fn check(&self, globals: &serde_json::Value, schema: ChunkReceiver) -> Result<(), TargetError>;
+
+    /// Looks, changes nothing: fills in how the tables and sequences that are asked for stand here, in schemas that the
+    /// provider keeps. A table that an unfinished restore of ours loads counts as empty.
+    ///
+    /// # Errors
+    /// [`TargetError`].
+    async fn provided(&self, asked: ProvidedFacts) -> Result<ProvidedFacts, TargetError>;
+
+    /// Keeps the plan in mind, after [`Target::begin`]: which of the provider's tables are loaded, so that `tables` lists
+    /// them, and what is left out. A second call with the same plan changes nothing.
+    ///
+    /// # Errors
+    /// [`TargetError`].
+    async fn take_provided(&self, plan: &ProvidedPlan) -> Result<(), TargetError>;
 
     /// Begins the restore of a backup: makes the bookkeeping schema `keepsake_restore`. A second call for the same
     /// backup finds it there and is success.

@@ -255,7 +255,7 @@ const APPLIED_TO_SERVERS: &str =
     "has no twin yet; crates/postgres/tests/databases/applying.rs tries it on a server";
 
 /// Operations that no run makes, and why.
-const NOT_IN_A_RUN: [(&str, &str); 10] = [
+const NOT_IN_A_RUN: [(&str, &str); 12] = [
     ("ChangeApplier.applied", APPLIED_TO_SERVERS),
     ("ChangeApplier.apply", APPLIED_TO_SERVERS),
     ("ChangeTarget.change_applier", APPLIED_TO_SERVERS),
@@ -265,7 +265,12 @@ const NOT_IN_A_RUN: [(&str, &str); 10] = [
     ("Executions.count_retry", "no step counts retries"),
     ("HeldSnapshot.give_way", "nobody waits behind the twin's readers; source_limits has a test of it"),
     ("Target.finish", "the command line ends a restore; a throwaway instance is dropped instead"),
+    (
+        "Target.provided",
+        "a plain server's provider keeps nothing; a test of the command line plays one that does",
+    ),
     ("Target.restore_globals", "only the command line does, when it is asked to"),
+    ("Target.take_provided", "as Target.provided"),
 ];
 
 /// `Leases.renew` for each call of each port, as the source of the ports names them.

@@ -114,6 +114,8 @@ faulty! { Source fails with SourceError;
 faulty! { Target fails with TargetError;
     fn facts(backup_id: &str) -> TargetFacts;
     fn check(globals: &serde_json::Value, schema: ChunkReceiver) -> ();
+    fn provided(asked: keepsake_domain::ProvidedFacts) -> keepsake_domain::ProvidedFacts;
+    fn take_provided(plan: &keepsake_domain::ProvidedPlan) -> ();
     fn begin(backup_id: &str) -> ();
     fn create_missing_roles(globals: &serde_json::Value) -> Vec<String>;
     fn restore_schema(section: SchemaSection, from: ChunkReceiver, jobs: u32) -> ();
