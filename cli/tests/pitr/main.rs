@@ -5,6 +5,7 @@
 mod commits;
 mod content;
 mod load;
+mod ours;
 mod physical;
 mod schema;
 mod source;

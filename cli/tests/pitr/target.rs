@@ -52,6 +52,18 @@ impl Target {
         ends.iter().filter(|end| end.is_commit).take_while(holds).last()
     }
 
+    /// As our program is told it.
+    pub fn arguments(&self) -> Vec<String> {
+        let (option, value, inclusive) = match self {
+            Self::Lsn { lsn, inclusive } => ("--lsn", lsn_text(*lsn), *inclusive),
+            Self::Xid { xid, inclusive: true } => ("--xid", xid.to_string(), true),
+            Self::Xid { xid, inclusive: false } => ("--before-xid", xid.to_string(), true),
+            Self::Time { at } => ("--at", at.replace(" UTC", "+00"), true),
+        };
+        let exclusive = (!inclusive).then(|| "--exclusive".to_owned());
+        [option.to_owned(), value].into_iter().chain(exclusive).collect()
+    }
+
     /// As `postgresql.conf` says it.
     pub fn settings(&self) -> Vec<String> {
         let (name, value, inclusive) = match self {

@@ -2,8 +2,8 @@ use super::{ChunkReceiver, RowReader, RowWriter};
 use async_trait::async_trait;
 use keepsake_archive::ServerFacts;
 use keepsake_domain::{
-    Classified, Explanation, FailureClass, GlobalsOutcome, LeftOut, Lsn, ProvidedFacts, ProvidedPlan, Provider,
-    SequenceValue, TableShape,
+    Classified, Explanation, FailureClass, GlobalsOutcome, LeftOut, Lsn, ProvidedFacts, ProvidedPlan,
+    Provider, SequenceValue, TableShape,
 };
 
 /// What a target is before anything was changed on it.
