@@ -175,3 +175,30 @@ async fn a_row_of_many_megabytes_arrives_whole() {
     let (lines, _) = drained(&changes, stream.as_mut()).await;
     assert_eq!(lines[1..3], ["INSERT public.long N 1|60000000 bytes of x", "INSERT public.long N 2|short"]);
 }
+
+/// A slow upload must not end the session: the server, stuck with what nobody reads, hears from us all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_hears_from_a_stream_that_nobody_reads() {
+    let db = Database::source().await;
+    db.run("CREATE TABLE long (n integer PRIMARY KEY, v text)").await;
+    let (changes, protection) = protected(&db).await;
+    db.run("INSERT INTO long VALUES (1, repeat('x', 60000000))").await;
+    let mut stream = open(&changes, protection.lsn).await;
+    let client = db.client().await;
+    let pid = changes.capture_state().await.unwrap().slot.unwrap().active_pid.unwrap();
+    let heard = async || {
+        let sql = "SELECT extract(epoch FROM reply_time)::float8 FROM pg_stat_replication WHERE pid = $1";
+        client.query_one(sql, &[&pid]).await.unwrap().get::<_, Option<f64>>(0).unwrap_or_default()
+    };
+    // Six words of ours fit into the server's patience; two are waited for here.
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let (mut last, mut words) = (heard().await, 0);
+    while words < 2 {
+        assert!(std::time::Instant::now() < until, "the server heard nothing");
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        let now = heard().await;
+        words += u32::from(now > last);
+        last = now;
+    }
+    assert_eq!(drained(&changes, stream.as_mut()).await.0[1], "INSERT public.long N 1|60000000 bytes of x");
+}
