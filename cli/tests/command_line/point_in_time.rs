@@ -9,7 +9,9 @@ use keepsake_steps::ports::ProtectWishes;
 use keepsake_steps::{Capture, SegmentBounds, Until, capture_changes, protect_source};
 use keepsake_testkit::cluster::until;
 use keepsake_testkit::{MemoryKeyHolder, TestClock};
+use std::io::Write;
 use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use uuid::Uuid;
 
 /// A source under protection, whose slot goes away with it.
@@ -255,4 +257,81 @@ fn a_restore_that_is_killed_while_it_applies_goes_on_and_is_proven() {
     let restored = protected.restore(&target, &["--latest", "--json"]).ok().json();
     assert_eq!(restored["certificate"]["verdict"], "passed");
     assert_eq!(without_sequences(&target.rows()), without_sequences(&protected.source.rows()));
+}
+
+/// Sessions that write without end, until they are dropped.
+struct Writers(Vec<Child>);
+
+impl Writers {
+    fn on(source: &Database, count: usize) -> Self {
+        let write = |number: usize| {
+            let mut psql = Command::new("psql")
+                .args(["--no-psqlrc", "--quiet", "--dbname", &source.url()])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let mut input = psql.stdin.take().unwrap();
+            std::thread::spawn(move || {
+                let transfer = format!(
+                    "BEGIN; UPDATE account SET money = money - 1 WHERE id = 1 + (random() * 98)::int;
+                     INSERT INTO ledger (writer) VALUES ({number}), ({number}); SAVEPOINT s;
+                     UPDATE account SET money = money + 1, id = id WHERE id = 100;
+                     DELETE FROM ledger WHERE id = (SELECT min(id) FROM ledger WHERE writer = {number}); COMMIT;\n"
+                );
+                // Ends when nobody reads any more.
+                while input.write_all(transfer.as_bytes()).is_ok() {}
+            });
+            psql
+        };
+        Self((0..count).map(write).collect())
+    }
+}
+
+impl Drop for Writers {
+    fn drop(&mut self) {
+        for writer in &mut self.0 {
+            let _ = writer.kill();
+            let _ = writer.wait();
+        }
+    }
+}
+
+#[test]
+fn full_backups_in_the_middle_of_writes_join_their_changes_with_nothing_lost_and_nothing_twice() {
+    let protected = Protected::with(
+        "CREATE TABLE account (id integer PRIMARY KEY, money bigint); CREATE TABLE ledger (id bigserial PRIMARY KEY, writer integer);
+         INSERT INTO account SELECT n, 1000 FROM generate_series(1, 100) n",
+    );
+    let writers = Writers::on(&protected.source, 3);
+    let written = |count: u64| {
+        let sql = "SELECT last_value FROM ledger_id_seq";
+        let before: u64 = protected.source.sql(sql).trim().parse().unwrap();
+        until("more was written", || {
+            protected.source.sql(sql).trim().parse::<u64>().unwrap() > before + count
+        });
+    };
+    for _ in 0..2 {
+        written(50);
+        protected.capture(false);
+        written(50);
+        protected.backup();
+    }
+    written(50);
+    drop(writers);
+    until("the last transactions are over", || {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        protected.source.sql(sql).trim() == "0"
+    });
+    protected.capture(false);
+    let list = protected.bench.list(&protected.bench.repo());
+    for backup in list["backups"].as_array().unwrap() {
+        let target = Database::empty(Server::Target);
+        let id = backup["backup_id"].as_str().unwrap();
+        let restored = protected.restore(&target, &["--latest", "--backup", id, "--json"]).ok().json();
+        assert_eq!(restored["certificate"]["verdict"], "passed");
+        assert!(restored["certificate"]["recovered"]["transactions"].as_u64().unwrap() > 0, "{restored}");
+        assert_eq!(without_sequences(&target.rows()), without_sequences(&protected.source.rows()));
+    }
 }
