@@ -3,7 +3,7 @@
 
 use crate::secret_text::SecretText;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use keepsake_domain::{BackupIdPrefix, CutLimits, RecoveryTarget, SourceLimits};
+use keepsake_domain::{BackupIdPrefix, CutLimits, GovernorLimits, RecoveryTarget, SourceLimits};
 use std::path::PathBuf;
 
 const EXIT_CODES: &str = "\
@@ -58,6 +58,8 @@ pub enum Command {
     Verify(VerifyArguments),
     /// Restore a backup into an empty database, and prove that it is equal.
     Restore(RestoreArguments),
+    /// Look at the replication slot of a protected database, and drop it before it harms the database.
+    Govern(GovernArguments),
     /// Draw an offline recovery key.
     Keygen(KeygenArguments),
     /// The catalog of policies and runs.
@@ -398,6 +400,27 @@ pub enum MissingRolesPolicy {
     Refuse,
     /// Give everything to the restoring role, and restore no rights.
     SkipOwnership,
+}
+
+/// `keepsake govern`.
+#[derive(Debug, Args)]
+pub struct GovernArguments {
+    /// The database: postgres://user@host:port/database, or env:NAME.
+    #[arg(long, value_name = "URL|env:NAME")]
+    pub source: SecretText,
+    /// Name of the source in the repository, as it was protected.
+    #[arg(long, value_name = "NAME")]
+    pub name: String,
+    /// WAL that the slot may make the server keep; the slot goes at half of it.
+    #[arg(long, value_name = "BYTES", default_value_t = GovernorLimits::default().wal_budget_bytes,
+          value_parser = clap::value_parser!(u64).range(1_048_576..))]
+    pub wal_budget: u64,
+    /// What is free on the server's disk, if you know: it lowers the budget.
+    #[arg(long, value_name = "BYTES")]
+    pub free_bytes: Option<u64>,
+    /// One JSON document on standard output.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `keepsake keygen`.

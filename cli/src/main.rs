@@ -11,6 +11,7 @@ mod context;
 mod coverage;
 mod environment;
 mod failure;
+mod govern;
 mod held_snapshot;
 mod keygen;
 mod keys;
@@ -149,6 +150,7 @@ async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::List(arguments) => unless_interrupted(list::list(context, arguments), untouched).await,
         Command::Show(arguments) => unless_interrupted(show::show(context, arguments), untouched).await,
         Command::Verify(arguments) => unless_interrupted(verify::verify(context, arguments), untouched).await,
+        Command::Govern(arguments) => govern::govern(context, arguments).await,
         Command::Keygen(arguments) => keygen::keygen(context, arguments),
         Command::Catalog(command) => {
             let at_risk = "the catalog may have changed; each change is whole";

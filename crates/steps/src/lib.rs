@@ -10,6 +10,7 @@ mod change_reader;
 mod copy_object;
 mod dump;
 mod error;
+mod govern_slot;
 mod hold_snapshot;
 mod list_backups;
 mod list_changes;
@@ -47,6 +48,7 @@ pub use chain::{Capture, ProtectedSource, protect_source};
 pub use change_reader::{BATCH_BYTES, ChangeReader, LastTransaction, ReplayRules};
 pub use dump::{Dumper, dump};
 pub use error::StepError;
+pub use govern_slot::{Governed, PACE_SPAN, govern_slot};
 pub use hold_snapshot::{GRACE, Holder, Lane, hold_snapshot, release_snapshot, renew_lease};
 pub use list_backups::{StandingBackup, find_backup, find_layout, manifest_keys, read_backup};
 pub use list_changes::{

@@ -1,6 +1,7 @@
 //! The changes of a database: what is published and why not, our slot, and the stream of changes.
 
 mod boundary;
+mod governed;
 mod lend;
 mod preflight;
 mod protect;

@@ -7,6 +7,7 @@ mod catalog;
 mod change_target;
 mod changes;
 mod clock;
+mod governed_slot;
 mod instances;
 mod keys;
 mod notices;
@@ -31,6 +32,7 @@ pub use changes::{
     SlotState, Unprotected,
 };
 pub use clock::Clock;
+pub use governed_slot::GovernedSlot;
 pub use instances::{Instance, InstanceSpec, InstanceStatus, Instances, InstancesError};
 pub use keepsake_domain::Provider;
 pub use keys::{KeyHolder, KeyHolderError};

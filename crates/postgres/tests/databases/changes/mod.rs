@@ -2,6 +2,7 @@
 
 mod decode;
 mod fingerprint;
+mod governed;
 mod harm;
 mod protect;
 mod refused;

@@ -1,0 +1,75 @@
+//! Our slot under the governor: what it costs its server, and how it goes also while somebody streams from it.
+
+use super::PostgresChanges;
+use super::slot::{self, SlotName};
+use crate::session::Session;
+use async_trait::async_trait;
+use keepsake_domain::{Lsn, SlotLook};
+use keepsake_steps::ports::{GovernedSlot, SourceError};
+use std::time::Duration;
+
+/// How often a slot is tried that somebody streams from, and the pause between. A session that is ended gives its slot
+/// free within milliseconds; who comes back at once is ended again, and after 5 s the next call of the governor tries.
+const TRIES: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(100);
+
+#[async_trait]
+impl GovernedSlot for PostgresChanges {
+    fn name(&self) -> &str {
+        self.slot.name()
+    }
+
+    async fn look(&self) -> Result<Option<SlotLook>, SourceError> {
+        let session = self.open().await?;
+        // Refuses a slot of our name that is another's.
+        let Some(state) = slot::state(&session, &self.slot).await? else { return Ok(None) };
+        look(&session, &self.slot, state.retained_bytes).await
+    }
+
+    async fn drop_slot(&self) -> Result<bool, SourceError> {
+        let session = self.open().await?;
+        let mut tries = 0;
+        loop {
+            if slot::state(&session, &self.slot).await?.is_none() {
+                return Ok(tries > 0);
+            }
+            tries += 1;
+            session.all("end who streams from the slot", END_STREAM, &[&self.slot.name()]).await?;
+            match slot::drop_slot(&session, &self.slot).await {
+                Err(SourceError::SlotBusy { .. }) if tries < TRIES => tokio::time::sleep(PAUSE).await,
+                dropped => return dropped,
+            }
+        }
+    }
+}
+
+const END_STREAM: &str = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots
+    WHERE slot_name::text = $1 AND active_pid IS NOT NULL";
+
+/// Transactions of other databases hold no WAL of a logical slot back for longer than its own do: a slot waits for all
+/// that were open when it began, and for those of its database since.
+const LOOK: &str = "SELECT pg_current_wal_lsn()::text, COALESCE(age(catalog_xmin), 0)::int8,
+        COALESCE((SELECT extract(epoch FROM clock_timestamp() - min(xact_start))::int8 FROM pg_stat_activity
+            WHERE datname = current_database() AND pid <> pg_backend_pid()), 0)
+    FROM pg_replication_slots WHERE slot_name::text = $1";
+
+async fn look(
+    session: &Session,
+    slot: &SlotName,
+    retained_bytes: u64,
+) -> Result<Option<SlotLook>, SourceError> {
+    let act = "look at the replication slot";
+    let rows = session.all(act, LOOK, &[&slot.name()]).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let lsn: String = row.get(0);
+    let wal_lsn: Lsn =
+        lsn.parse().map_err(|_| session.strange(act, format!("\"{lsn}\" is no WAL position")))?;
+    let number = |column: usize| row.get::<_, i64>(column).max(0).unsigned_abs();
+    Ok(Some(SlotLook {
+        wal_lsn,
+        retained_bytes,
+        free_bytes: None,
+        catalog_age_transactions: number(1),
+        oldest_transaction_seconds: number(2),
+    }))
+}
