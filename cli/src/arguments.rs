@@ -228,7 +228,7 @@ pub struct CaptureArguments {
     /// Name of the source in the repository, as it was protected.
     #[arg(long, value_name = "NAME")]
     pub name: String,
-    /// Capture what happened until now, and end [default].
+    /// Capture what happened until now, and end (the default).
     #[arg(long, conflicts_with = "follow")]
     pub once: bool,
     /// Go on capturing until interrupted.

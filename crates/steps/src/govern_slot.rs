@@ -63,5 +63,6 @@ pub async fn govern_slot(
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 #[path = "govern_slot_tests.rs"]
 mod tests;
