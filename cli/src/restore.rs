@@ -165,11 +165,14 @@ impl Proof<'_> {
             expected = changes.replay(restore, progress).await?;
             note_phase(&mut phases, "changes", began);
         }
-        let (expected, recovered) = expected;
+        let (mut expected, recovered) = expected;
 
         progress.step("restoring large objects, indexes, constraints and sequences");
         let began = Instant::now();
         finish_target_at(restore, &expected.sequences).await?;
+        if let Some(changes) = &self.changes {
+            changes.raise_sequences(restore, &mut expected).await?;
+        }
         note_phase(&mut phases, "post_data", began);
 
         progress.step("reading everything back and comparing");

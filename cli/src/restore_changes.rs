@@ -5,10 +5,11 @@ use crate::failure::Failure;
 use crate::keys::ReadingKey;
 use crate::terminal::Progress;
 use keepsake_archive::SegmentManifest;
-use keepsake_domain::{RecoveredPoint, RestoredDatabase};
+use keepsake_domain::{RecoveredPoint, RecoveryTarget, RestoredDatabase};
 use keepsake_steps::ports::{ChangeTarget, Repository};
 use keepsake_steps::{
-    OpenedSegment, RecoveryRoute, Replay, Restore, StandingChanges, check_segments, replay_changes,
+    OpenedSegment, RecoveryRoute, Replay, Restore, StandingChanges, check_segments, raise_sequences,
+    replay_changes,
 };
 use std::sync::Arc;
 
@@ -66,6 +67,22 @@ impl Changes {
             transactions: replayed.transactions,
         };
         Ok((replayed.expected, Some(point)))
+    }
+
+    /// After the keys stand: no sequence hands out a number again that a row uses. At the end of all changes they stand
+    /// where the source's stood.
+    ///
+    /// # Errors
+    /// As the target says.
+    pub async fn raise_sequences(
+        &self,
+        restore: &Restore,
+        expected: &mut RestoredDatabase,
+    ) -> Result<(), Failure> {
+        if self.replay.target == RecoveryTarget::Latest {
+            return Ok(());
+        }
+        Ok(raise_sequences(restore, self.target.as_ref(), expected).await?)
     }
 
     fn raw_bytes(&self) -> u64 {

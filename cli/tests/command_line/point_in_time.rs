@@ -146,6 +146,33 @@ fn without_sequences(rows: &[String]) -> Vec<String> {
 }
 
 #[test]
+fn a_sequence_that_is_set_back_behind_the_target_hands_out_no_number_that_a_restored_row_uses() {
+    let protected = Protected::with(
+        "CREATE TABLE guests (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text);
+         CREATE TABLE seats (id smallint PRIMARY KEY, name text);
+         CREATE SEQUENCE seats_down INCREMENT -1 MINVALUE -99 OWNED BY seats.id;
+         ALTER TABLE seats ALTER id SET DEFAULT nextval('seats_down');
+         INSERT INTO guests (name) SELECT 'early' FROM generate_series(1, 20)",
+    );
+    protected.backup();
+    let insert = "INSERT INTO guests (name) SELECT 'late' FROM generate_series(1, 24);
+        INSERT INTO seats (name) SELECT 'seat' FROM generate_series(1, 9)";
+    let before = point_after(&protected.source, insert);
+    protected.source.sql(
+        "TRUNCATE guests RESTART IDENTITY; SELECT setval('seats_down', -1, false);
+         INSERT INTO guests (name) SELECT 'other' FROM generate_series(1, 24)",
+    );
+    protected.capture(false);
+
+    let target = Database::empty(Server::Target);
+    protected.restore(&target, &["--at", &before.time]).ok();
+    assert_eq!(without_sequences(&target.rows()), without_sequences(&before.rows));
+    target.sql("INSERT INTO guests (name) VALUES ('next'); INSERT INTO seats (name) VALUES ('next')");
+    assert_eq!(target.sql("SELECT max(id) FROM guests").trim(), "45");
+    assert_eq!(target.sql("SELECT min(id) FROM seats").trim(), "-10");
+}
+
+#[test]
 fn a_mistake_is_undone_by_a_restore_to_the_moment_before_it_however_that_is_named() {
     let protected = Protected::with(SCHEMA);
     protected.backup();

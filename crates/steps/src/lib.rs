@@ -19,6 +19,7 @@ mod open_backup;
 mod pace;
 mod plan_recovery;
 mod provided_rows;
+mod raise_sequences;
 mod read_back;
 mod rechunk;
 mod record_failure;
@@ -56,6 +57,7 @@ pub use list_changes::{
 };
 pub use open_backup::{Lock, Locked, newest_keys, open_backup, open_backup_with_recovery_key};
 pub use plan_recovery::{RecoveryRoute, plan_recovery};
+pub use raise_sequences::raise_sequences;
 pub use read_back::{Comparison, read_back};
 pub use record_failure::{
     CleanUp, FailedRun, OpenRepository, end_unopened, record_failure, release_unopened,

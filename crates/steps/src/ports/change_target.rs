@@ -1,7 +1,7 @@
 use super::TargetError;
 use async_trait::async_trait;
 use keepsake_archive::{CopyRow, CopyText};
-use keepsake_domain::{Lsn, TableName};
+use keepsake_domain::{Lsn, SequenceName, TableName};
 
 /// A database that was restored from a full backup and not yet given its keys, to which changes are applied.
 #[async_trait]
@@ -17,6 +17,25 @@ pub trait ChangeTarget: Send + Sync {
     /// # Errors
     /// [`TargetError`].
     async fn end_changes(&self) -> Result<(), TargetError>;
+
+    /// For every sequence that belongs to a column of whole numbers, the last of its numbers that a row uses. Sequences
+    /// that wrap around, and columns without such a number, are not named. Asked when the keys stand, each is one look
+    /// into an index.
+    ///
+    /// # Errors
+    /// [`TargetError`].
+    async fn numbers_in_use(&self) -> Result<Vec<NumberInUse>, TargetError>;
+}
+
+/// A number of a sequence that a row uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NumberInUse {
+    /// The sequence.
+    pub sequence: SequenceName,
+    /// The highest number, or the lowest of a sequence that counts down.
+    pub number: i64,
+    /// Whether the sequence counts down.
+    pub counts_down: bool,
 }
 
 /// One connection that applies changes, batch after batch.

@@ -25,7 +25,7 @@ pub use catalog::{
 };
 pub use change_target::{
     AppliedChanges, ChangeApplier, ChangeBatch, ChangePosition, ChangeTarget, ChangedTable, Deletion,
-    Insertion, TableChange, Update,
+    Insertion, NumberInUse, TableChange, Update,
 };
 pub use changes::{
     Boundary, CaptureState, ChangeMessage, ChangeSource, ChangeStream, Mark, ProtectWishes, Protection,

@@ -1,6 +1,7 @@
 //! Applies changes to a database that has its rows and not yet its keys, triggers and foreign keys.
 
 mod books;
+mod numbers;
 mod relation;
 mod rows;
 mod statements;
@@ -10,7 +11,7 @@ use crate::session::Session;
 use async_trait::async_trait;
 use keepsake_domain::TableName;
 use keepsake_steps::ports::{
-    AppliedChanges, ChangeApplier, ChangeBatch, ChangeTarget, TableChange, TargetError,
+    AppliedChanges, ChangeApplier, ChangeBatch, ChangeTarget, NumberInUse, TableChange, TargetError,
 };
 use relation::Relation;
 use rows::{copied_in, copied_out};
@@ -31,6 +32,10 @@ impl ChangeTarget for PostgresTarget {
         let session = self.session().await?;
         books::make(&session).await?;
         books::end(&session).await
+    }
+
+    async fn numbers_in_use(&self) -> Result<Vec<NumberInUse>, TargetError> {
+        numbers::in_use(&self.session().await?).await
     }
 }
 
