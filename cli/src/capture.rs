@@ -112,6 +112,12 @@ fn for_people(summary: &Summary<'_>, now: Timestamp) -> String {
 
 /// Whoever follows wants to see that it goes on.
 fn tell(segment: &SegmentManifest, is_shown: bool, context: &Context) {
+    if segment.schema_changed {
+        note(&format!(
+            "warning: the schema changed before {}: what follows can be restored to only from the next full backup on; run keepsake backup",
+            segment.end_lsn
+        ));
+    }
     tracing::info!(end_lsn = %segment.end_lsn, transactions = segment.holds.transactions, "a segment stands");
     if is_shown {
         print(&format!(

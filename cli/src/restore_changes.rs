@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::keys::ReadingKey;
 use crate::terminal::Progress;
 use keepsake_archive::SegmentManifest;
-use keepsake_domain::{RecoveredPoint, RecoveryTarget, RestoredDatabase};
+use keepsake_domain::{RecoveredPoint, RestoredDatabase};
 use keepsake_steps::ports::{ChangeTarget, Repository};
 use keepsake_steps::{
     OpenedSegment, RecoveryRoute, Replay, Restore, StandingChanges, check_segments, raise_sequences,
@@ -69,8 +69,7 @@ impl Changes {
         Ok((replayed.expected, Some(point)))
     }
 
-    /// After the keys stand: no sequence hands out a number again that a row uses. At the end of all changes they stand
-    /// where the source's stood.
+    /// After the keys stand: no sequence hands out a number again that a row uses.
     ///
     /// # Errors
     /// As the target says.
@@ -79,9 +78,6 @@ impl Changes {
         restore: &Restore,
         expected: &mut RestoredDatabase,
     ) -> Result<(), Failure> {
-        if self.replay.target == RecoveryTarget::Latest {
-            return Ok(());
-        }
         Ok(raise_sequences(restore, self.target.as_ref(), expected).await?)
     }
 

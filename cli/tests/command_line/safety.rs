@@ -87,7 +87,8 @@ fn a_backup_opens_no_more_connections_than_it_says() {
     while child.try_wait().unwrap().is_none() {
         most = most.max(count(&source, "true"));
     }
-    assert!(child.wait().unwrap().success());
+    let ended = child.wait_with_output().unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
     // Three readers and four beside them are allowed; three readers and a holder must have been seen.
     assert!((4..=7).contains(&most), "{most} connections");
 }

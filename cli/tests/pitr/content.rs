@@ -4,9 +4,11 @@ use keepsake_testkit::cluster::{finish, psql_command};
 use std::collections::BTreeMap;
 use std::io::Write;
 
-/// `nextval` writes this many values ahead to the WAL, so that a server after a crash may stand so much further.
-/// Source: `SEQ_LOG_VALS` in PostgreSQL's `commands/sequence.c`, read 2026-11-21.
-const LOGGED_AHEAD: i64 = 32;
+/// `nextval` writes its value and 32 more ahead to the WAL, and a recovered server stands behind all of them.
+/// Source: `SEQ_LOG_VALS` in PostgreSQL's `commands/sequence.c`, read 2026-11-21. Twice: two ways to one target end at
+/// different places between the last transaction before it and the first behind, and the few numbers that open
+/// transactions took in between may be the ones that write the next stretch.
+const LOGGED_AHEAD: i64 = 2 * 33;
 
 /// Count and a sum of hashes of every table, which no order of rows changes; one statement per table.
 const TABLES: &str = "SELECT format($$SELECT 'table %s', count(*), coalesce(sum(('x' || substr(md5(t::text), 1, 15))::bit(60)::bigint), 0) FROM ONLY %s t$$,

@@ -267,6 +267,10 @@ impl ChangeHistory {
 
     /// The latest boundary behind which everything lies that the backup does not see.
     fn join(&self, base: &BaseFacts) -> Option<(usize, usize)> {
+        // A standby's snapshot names no transaction that runs on its primary: which of them the backup sees cannot be told.
+        if base.snapshot.xip.is_empty() && base.snapshot.xmin < base.snapshot.xmax {
+            return None;
+        }
         let fits = |boundary: &BoundaryFacts| boundary.snapshot.xmax <= base.snapshot.xmin;
         let of_run = |(index, run): (usize, &Run)| Some((index, run.boundaries.iter().rposition(fits)?));
         self.runs.iter().enumerate().rev().find_map(of_run)

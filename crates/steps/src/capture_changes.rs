@@ -168,8 +168,9 @@ impl Writing<'_> {
             Sealing { recipient: &self.key.recipient, level: self.capture.level, content: Content::Opaque };
         let mut filled = None;
         let (into, near) = (&mut filled, self.end.boundary.snapshot.xmax);
+        let earliest = self.end.boundary.position.at;
         let produce = |to| async move {
-            *into = Some(reading.fill(near, &to).await?);
+            *into = Some(reading.fill(near, earliest, &to).await?);
             Ok(())
         };
         let (object, content) = upload_sealed(self.capture.repository, &key, sealing, produce).await?;
@@ -205,7 +206,7 @@ impl Writing<'_> {
             start_lsn: before.position.lsn,
             end_lsn: filled.end_lsn,
             started_at: before.position.at,
-            ended_at: filled.boundary.at,
+            ended_at: filled.at,
             first_commit_at: filled.commits.map(|(first, _)| first),
             last_commit_at: filled.commits.map(|(_, last)| last),
             holds: filled.holds,

@@ -12,9 +12,15 @@ use std::time::Duration;
 /// Bytes that go to the sealer at once. A message may have up to 1 GiB, which is then held twice.
 const PIECE_BYTES: usize = 1 << 20;
 
+/// Commits are told to the microsecond.
+const A_MOMENT: Duration = Duration::from_micros(1);
+
 /// What one segment came to.
 pub(crate) struct Filled {
     pub end_lsn: Lsn,
+    /// Up to when, by the source's clock, everything that was committed is in this segment or before it. The boundary may
+    /// be hours later, while capture catches up.
+    pub at: Timestamp,
     pub boundary: Boundary,
     pub holds: SegmentEnd,
     /// Earliest and latest time of a commit.
@@ -25,7 +31,7 @@ pub(crate) struct Filled {
 impl Filled {
     pub(crate) fn boundary_facts(&self) -> BoundaryFacts {
         BoundaryFacts {
-            position: Position { lsn: self.end_lsn, at: self.boundary.at },
+            position: Position { lsn: self.end_lsn, at: self.at },
             snapshot: self.boundary.snapshot.clone(),
             schema_fingerprint: self.boundary.schema_fingerprint.clone(),
         }
@@ -64,23 +70,33 @@ impl<'a> Reading<'a> {
         Ok(self.stream.end().await?)
     }
 
-    /// Streams one segment. `near` is the number of a transaction at its start.
-    pub(crate) async fn fill(&mut self, near: u64, to: &ChunkSender) -> Result<Filled, StepError> {
+    /// Streams one segment. `near` is the number of a transaction at its start, `earliest` the time that is reached there.
+    pub(crate) async fn fill(
+        &mut self,
+        near: u64,
+        earliest: Timestamp,
+        to: &ChunkSender,
+    ) -> Result<Filled, StepError> {
         let mut segment = Segment::begin(near);
         let end_lsn = self.messages(&mut segment, to).await?;
+        let reached = self.mark.filter(|mark| mark.lsn <= end_lsn);
         self.mark = self.mark.filter(|mark| mark.lsn > end_lsn);
         // Only now: its snapshot must be of after everything up to the end had been received.
         let boundary = self.capture.source.boundary().await?;
         if boundary.snapshot.xmax <= segment.highest_xid {
             return Err(still_open(segment.highest_xid, &boundary));
         }
+        // A commit behind the end may have the very time of the last one before it.
+        let before_last = |(_, last): (Timestamp, Timestamp)| last - A_MOMENT;
+        let at = reached.map(|mark| mark.at).or(segment.commits.map(before_last)).unwrap_or(earliest);
+        let at = at.max(earliest);
         let Segment { mut raw, writer, commits, .. } = segment;
         let sequences = &boundary.sequences;
         let holds = writer.end(end_lsn, sequences, &mut raw);
         let holds = holds.map_err(|cause| StepError::Work { key: "a segment's end".to_owned(), cause })?;
         send(&mut raw, 1, to).await?;
         to.send(Chunk::End).await.map_err(|_| gone())?;
-        Ok(Filled { end_lsn, boundary, holds, commits, tables: self.relations.take_counts() })
+        Ok(Filled { end_lsn, at, boundary, holds, commits, tables: self.relations.take_counts() })
     }
 
     /// Messages up to the segment's end, which is answered: everything before it was received.

@@ -85,10 +85,16 @@ pub struct RestoreOutput {
 /// [`FunctionError`].
 pub async fn restore(app: Arc<App>, input: RestoreInput) -> Result<RestoreOutput, FunctionError> {
     app.renew_lease(&input.run).await?;
-    let restore = app.restore(&input.run).await?;
     let work = app.work(&input.run).await?;
     let began = app.clock.now();
     let piece = input.batch.as_ref().map_or(0, |batch| batch.number);
+    let restore = match app.restore(&input.run).await {
+        // The key may have been denied since the phase before.
+        Err(error) if input.phase == Phase::Rows => {
+            return Err(leave_word(&app, &work, "RestoreRows", piece, error).await);
+        }
+        restore => restore?,
+    };
     let (name, rows) = match input.phase {
         Phase::Prepare => {
             prepare_target(&restore).await?;

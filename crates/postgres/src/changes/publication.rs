@@ -135,12 +135,12 @@ pub(super) async fn memory(session: &Session, slot: &SlotName) -> Result<Option<
     Ok(Some(serde_json::from_str(row.get(0)).unwrap_or_default()))
 }
 
+/// Every kind of change, and of partitions their own.
+const PUBLISHED: &str = "publish = 'insert, update, delete, truncate', publish_via_partition_root = false";
+
 /// Makes the publication, without any table.
 pub(super) async fn create(session: &Session, slot: &SlotName) -> Result<(), SourceError> {
-    let sql = format!(
-        "CREATE PUBLICATION {} WITH (publish = 'insert, update, delete, truncate', publish_via_partition_root = false)",
-        quote_identifier(slot.publication())
-    );
+    let sql = format!("CREATE PUBLICATION {} WITH ({PUBLISHED})", quote_identifier(slot.publication()));
     Ok(session.run("make the publication", &sql).await?)
 }
 
@@ -150,6 +150,7 @@ pub(super) async fn align(session: &Session, slot: &SlotName, tables: &[Table]) 
     let names = |which: &dyn Fn(&&Table) -> bool| -> Vec<String> {
         tables.iter().filter(which).map(|table| format!("ONLY {}", table.name.quoted())).collect()
     };
+    publish_everything(session, slot).await?;
     let gone = names(&|table| table.is_published && table.obstacle.is_some());
     let new = names(&|table| !table.is_published && table.obstacle.is_none());
     for (verb, names) in [("DROP", gone), ("ADD", new)] {
@@ -158,6 +159,19 @@ pub(super) async fn align(session: &Session, slot: &SlotName, tables: &[Table]) 
             let sql = format!("ALTER PUBLICATION {publication} {verb} TABLE {}", some.join(", "));
             session.run("publish tables", &sql).await?;
         }
+    }
+    Ok(())
+}
+
+/// Somebody may have changed what the publication publishes: then updates or rows would be missing in silence.
+async fn publish_everything(session: &Session, slot: &SlotName) -> Result<(), SourceError> {
+    let act = "read what the publication publishes";
+    let whole = "SELECT bool_and(pubinsert AND pubupdate AND pubdelete AND pubtruncate AND NOT pubviaroot)
+        FROM pg_publication WHERE pubname::text = $1";
+    let row = session.one(act, whole, &[&slot.publication()]).await?;
+    if row.get::<_, Option<bool>>(0) == Some(false) {
+        let sql = format!("ALTER PUBLICATION {} SET ({PUBLISHED})", quote_identifier(slot.publication()));
+        session.run("publish every kind of change", &sql).await?;
     }
     Ok(())
 }

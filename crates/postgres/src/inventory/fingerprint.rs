@@ -123,10 +123,23 @@ fn rows(catalog: &str, which: &str, without: &str) -> String {
     )
 }
 
+fn rows_with_version(catalog: &str, which: &str, without: &str) -> String {
+    format!(
+        "SELECT '{catalog}', ((to_jsonb(o) - '{{{without}}}'::text[]) || jsonb_build_object('version', o.xmin::text))::text
+        FROM {catalog} o WHERE {which}"
+    )
+}
+
 fn statement(version: u32) -> String {
     let of_relations = OF_RELATIONS.iter().map(|(catalog, column, without)| {
         let internal = if *catalog == "pg_trigger" { " AND NOT o.tgisinternal" } else { "" };
-        rows(catalog, &format!("o.{column} IN (SELECT oid FROM relations){internal}"), without)
+        let which = format!("o.{column} IN (SELECT oid FROM relations){internal}");
+        match *catalog {
+            // A change of type to the type that it has rewrites all rows, which no stream tells, and leaves the definition as
+            // it was; so do two renames. The version of the row shows both, and maintenance leaves that alone.
+            "pg_attribute" => rows_with_version(catalog, &which, without),
+            _ => rows(catalog, &which, without),
+        }
     });
     let of_schemas = OF_SCHEMAS.iter().map(|(catalog, column)| {
         rows(catalog, &format!("o.oid >= 16384 AND o.{column} IN (SELECT oid FROM schemas)"), "")

@@ -62,6 +62,9 @@ impl Pair {
     async fn messages(&self) -> Vec<(Lsn, Bytes)> {
         let client = self.source.client().await;
         client.batch_execute(PINNED).await.unwrap();
+        // Only what was flushed is decoded, and the server of the tests commits without flushing.
+        let flushed = "SET synchronous_commit = on; SELECT pg_logical_emit_message(true, 'flushed', '')";
+        client.batch_execute(flushed).await.unwrap();
         let sql = format!(
             "SELECT lsn::text, data FROM pg_logical_slot_peek_binary_changes('{}', NULL, NULL, 'proto_version', '1',
              'publication_names', 'everything')",
