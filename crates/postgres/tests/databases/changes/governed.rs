@@ -20,7 +20,11 @@ impl Clock for WritesMeanwhile {
     }
 
     async fn sleep(&self, _span: Duration) {
-        let sql = format!("SELECT pg_logical_emit_message(true, 'storm', repeat('x', {}))", self.bytes);
+        // Only what was written out counts, and the server of the tests commits without that.
+        let sql = format!(
+            "SET synchronous_commit = on; SELECT pg_logical_emit_message(true, 'storm', repeat('x', {}))",
+            self.bytes
+        );
         self.client.batch_execute(&sql).await.unwrap();
     }
 }
