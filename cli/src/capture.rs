@@ -6,6 +6,7 @@ use crate::connection::connection;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::keys::{key_holder, recipients};
+use crate::measures::peak_memory_bytes;
 use crate::signals::unless_interrupted;
 use crate::terminal::{note, print, print_json};
 use crate::text;
@@ -35,6 +36,7 @@ struct Summary<'a> {
     ended_at: Timestamp,
     /// What was lost before this run, if anything was; `null` is good.
     gap: &'a Option<String>,
+    peak_memory_bytes: Option<u64>,
 }
 
 /// Runs `keepsake capture`.
@@ -89,6 +91,7 @@ fn summary(captured: &Captured, repository: String) -> Summary<'_> {
         end_lsn: captured.end.lsn,
         ended_at: captured.end.at,
         gap: &captured.gap,
+        peak_memory_bytes: peak_memory_bytes(),
     }
 }
 

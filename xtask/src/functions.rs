@@ -47,9 +47,14 @@ fn build(root: &Path, release: bool) -> Result<PathBuf> {
 /// # Errors
 /// It does not build; Cargo has said what.
 pub fn build_keepsake(root: &Path, release: bool) -> Result<PathBuf> {
-    let (flag, folder): (&[&str], _) = if release { (&["--release"], "release") } else { (&[], "debug") };
+    // Unoptimised it is the program of the tests, with the features that the whole workspace gives its crates.
+    let (which, folder): (&[&str], _) = if release {
+        (&["--package", "keepsake", "--release"], "release")
+    } else {
+        (&["--workspace"], "debug")
+    };
     say("building keepsake");
-    cargo_build(root, &[&["--package", "keepsake", "--bin", "keepsake"], flag].concat())?;
+    cargo_build(root, &[which, &["--bin", "keepsake"]].concat())?;
     Ok(target_folder(root).join(folder).join("keepsake"))
 }
 

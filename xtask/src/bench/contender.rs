@@ -3,11 +3,14 @@
 use super::{Bench, bytes_below};
 use crate::say;
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// A program beside others.
+#[derive(Default)]
 pub struct Contender {
     pub name: &'static str,
     /// For `bash -euo pipefail`. `$OUT` is an empty folder for what it stores.
@@ -16,6 +19,8 @@ pub struct Contender {
     pub slow: bool,
     /// Its failure is told and ends nothing: a peer that does not cope with this server tells nothing about ours.
     pub may_fail: bool,
+    /// What of a restore is measured: phases of the certificate in `$OUT/answer.json`. Empty: the whole run.
+    pub phases: &'static [&'static str],
 }
 
 /// Longer than any contender took by a factor of five; one that hangs must not keep the others from their turn.
@@ -97,12 +102,22 @@ fn measure(bench: &Bench, contender: &Contender) -> Result<Measured> {
     if !ended.status.success() {
         bail!("{} failed ({}):\n{}", contender.name, ended.status, String::from_utf8_lossy(&ended.stderr));
     }
+    let seconds = if contender.phases.is_empty() { seconds } else { seconds_of(contender.phases, &out)? };
     let measured = Measured { seconds, cpu_seconds, stored_bytes: bytes_below(&out)? };
     fs::remove_dir_all(&out)?;
     Ok(measured)
 }
 
-fn shell(bench: &Bench, script: &str) -> Command {
+fn seconds_of(phases: &[&str], out: &Path) -> Result<f64> {
+    let answer: Value = serde_json::from_slice(&fs::read(out.join("answer.json"))?)?;
+    let took = &answer["certificate"]["phase_milliseconds"];
+    let milliseconds =
+        phases.iter().map(|phase| took[phase].as_f64().with_context(|| format!("no phase {phase}")));
+    Ok(milliseconds.sum::<Result<f64>>()? / 1000.0)
+}
+
+/// A script under the bench's bound, in a process group of its own, with what scripts read from their environment.
+pub fn shell(bench: &Bench, script: &str) -> Command {
     // A process group of its own, which `timeout` makes: pgcopydb signals its whole group when it fails.
     let mut command = Command::new("timeout");
     command

@@ -34,7 +34,7 @@ fn contenders(bench: &Bench) -> Vec<Contender> {
              for pid in ${{pids[@]}}; do wait $pid; done"
         )
     };
-    let of = |name, slow, script: String| Contender { name, script, slow, may_fail: false };
+    let of = |name, slow, script: String| Contender { name, script, slow, ..Contender::default() };
     let mut contenders = vec![
         of(COPY, false, each("> /dev/null")),
         of(COPY_ZSTD, false, each(&format!("| zstd -q -T1 -{level} -o $OUT/$n.zst"))),

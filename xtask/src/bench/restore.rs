@@ -43,7 +43,8 @@ pub fn run(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
-fn empty_target(bench: &Bench) -> Result<()> {
+/// Makes [`TARGET`] anew, empty.
+pub fn empty_target(bench: &Bench) -> Result<()> {
     bench.ask(&bench.database, &format!("DROP DATABASE IF EXISTS {TARGET} WITH (FORCE)"))?;
     bench.ask(&bench.database, &format!("CREATE DATABASE {TARGET} TEMPLATE template0"))?;
     Ok(())
@@ -55,6 +56,7 @@ fn contenders(bench: &Bench) -> Vec<Contender> {
         script: script.to_owned(),
         slow,
         may_fail: name == PGCOPYDB,
+        ..Contender::default()
     };
     let ours = "$KEEPSAKE restore --repo file://$PWD/repository --to env:TARGET --key-file $KEY --jobs $JOBS";
     let mut contenders = vec![of(OURS, false, ours)];

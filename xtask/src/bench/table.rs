@@ -53,6 +53,12 @@ pub fn goal(what: &str, wanted: f64, measured: f64) {
     println!("goal: {what}: wanted {wanted:.2}, measured {measured:.2}: {verdict}");
 }
 
+/// A goal of the other kind: met when what was measured is at most what is wanted.
+pub fn at_most(what: &str, wanted: f64, measured: f64) {
+    let verdict = if measured <= wanted { "met" } else { "missed" };
+    println!("goal: {what}: at most {wanted:.2}, measured {measured:.2}: {verdict}");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
