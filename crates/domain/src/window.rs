@@ -83,7 +83,8 @@ pub enum GapReason {
     },
     /// The schema changed, and no full backup was made behind that.
     SchemaChanged,
-    /// The full backup cannot be continued: a transaction of before the chain was still open in its snapshot.
+    /// The full backup cannot be continued: a transaction was still open in its snapshot that began before the chain, or
+    /// before the schema or the set of captured tables became what they are in it.
     NotJoined {
         /// The backup.
         backup_id: BackupId,
@@ -103,7 +104,7 @@ impl std::fmt::Display for GapReason {
             Self::NotJoined { backup_id } => write!(
                 f,
                 "full backup {backup_id} does not join the changes: a transaction was open in it that began before \
-                 them; the next full will"
+                 them, or the schema had changed since the segment before it; the next full will"
             ),
             Self::NotCaptured => f.write_str("no changes were captured"),
         }
@@ -174,6 +175,16 @@ impl Run {
 
     fn end(&self) -> Position {
         self.boundaries[self.segments.len()].position
+    }
+
+    /// The schema of a backup made at `lsn`, if it did not change until the boundary behind.
+    fn schema_at(&self, lsn: Lsn) -> &str {
+        let before = self.boundaries.iter().rev().find(|boundary| boundary.position.lsn <= lsn);
+        &before.unwrap_or(&self.boundaries[0]).schema_fingerprint
+    }
+
+    fn schema_of<'a>(&'a self, base: &'a BaseFacts) -> &'a str {
+        base.schema_fingerprint.as_deref().unwrap_or_else(|| self.schema_at(base.position.lsn))
     }
 
     fn follow(&mut self, segments: &mut BTreeMap<Lsn, SegmentFacts>) {
@@ -265,14 +276,19 @@ impl ChangeHistory {
         &self.bases
     }
 
-    /// The latest boundary behind which everything lies that the backup does not see.
+    /// The latest boundary of the backup's schema behind which everything lies that the backup does not see.
     fn join(&self, base: &BaseFacts) -> Option<(usize, usize)> {
         // A standby's snapshot names no transaction that runs on its primary: which of them the backup sees cannot be told.
         if base.snapshot.xip.is_empty() && base.snapshot.xmin < base.snapshot.xmax {
             return None;
         }
-        let fits = |boundary: &BoundaryFacts| boundary.snapshot.xmax <= base.snapshot.xmin;
-        let of_run = |(index, run): (usize, &Run)| Some((index, run.boundaries.iter().rposition(fits)?));
+        let of_run = |(index, run): (usize, &Run)| {
+            let schema = run.schema_of(base);
+            let fits = |boundary: &BoundaryFacts| {
+                boundary.snapshot.xmax <= base.snapshot.xmin && boundary.schema_fingerprint == schema
+            };
+            Some((index, run.boundaries.iter().rposition(fits)?))
+        };
         self.runs.iter().enumerate().rev().find_map(of_run)
     }
 
@@ -289,11 +305,9 @@ impl ChangeHistory {
         if run.end().lsn <= lsn && next.is_some_and(|next| next.start() <= lsn) {
             return point(None, 0, Some(not_joined));
         }
-        let known = run.boundaries.iter().rev().find(|boundary| boundary.position.lsn <= lsn);
-        let known = &known.unwrap_or(&run.boundaries[join]).schema_fingerprint;
-        let schema = base.schema_fingerprint.as_ref().unwrap_or(known);
+        let schema = run.schema_of(base);
         let differs = |segment: &SegmentFacts| {
-            segment.ends.position.lsn > lsn && segment.ends.schema_fingerprint != *schema
+            segment.ends.position.lsn > lsn && segment.ends.schema_fingerprint != schema
         };
         let changed = run.segments[join..].iter().position(differs);
         let end = changed.map_or(run.segments.len(), |segments| join + segments);

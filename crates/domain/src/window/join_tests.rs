@@ -3,12 +3,13 @@
 //!
 //! The server is modelled where it is subtle. A transaction draws its number, writes its commit record, and only then,
 //! maybe much later (synchronous replication), leaves the list of running ones. A snapshot's xmax is not the next number
-//! but the highest that is over, plus one.
+//! but the highest that is over, plus one. Tables are published while transactions run, and what these wrote to them before
+//! is in no segment.
 
 use super::*;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// What a random history is made of. Indexes choose among what is possible.
@@ -26,6 +27,8 @@ enum Event {
     Cut,
     /// A full backup is made.
     Full,
+    /// One more table is published, which changes the schema's fingerprint.
+    Publish,
 }
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
@@ -37,6 +40,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         1 => index().prop_map(Event::Abort),
         2 => Just(Event::Cut),
         1 => Just(Event::Full),
+        1 => Just(Event::Publish),
     ];
     prop::collection::vec(event, 1..120)
 }
@@ -49,8 +53,20 @@ struct Server {
     running: BTreeSet<u64>,
     /// Their commit record is written; others still take them for running.
     leaving: BTreeSet<u64>,
-    /// Number and position of each commit record.
-    committed: Vec<(u64, Lsn)>,
+    /// How many tables are published.
+    published: u32,
+    /// And how many were when each transaction began.
+    published_before: BTreeMap<u64, u32>,
+    committed: Vec<Commit>,
+}
+
+/// A commit record.
+#[derive(Debug, Clone, Copy)]
+struct Commit {
+    xid: u64,
+    lsn: Lsn,
+    /// So many tables were published when it began: of others, segments may lack rows of it.
+    published_before: u32,
 }
 
 impl Server {
@@ -64,6 +80,7 @@ impl Server {
     fn begin(&mut self) -> u64 {
         self.next_xid += 1;
         self.running.insert(self.next_xid);
+        self.published_before.insert(self.next_xid, self.published);
         self.next_xid
     }
 
@@ -84,7 +101,7 @@ impl Server {
             let drawn = self.begin();
             self.over(drawn);
         }
-        BoundaryFacts { position, snapshot: self.snapshot(), schema_fingerprint: String::new() }
+        BoundaryFacts { position, snapshot: self.snapshot(), schema_fingerprint: self.published.to_string() }
     }
 
     fn step(&mut self, event: &Event) {
@@ -99,7 +116,8 @@ impl Server {
                 if let Some(xid) = chosen(&self.running, index) {
                     self.running.remove(&xid);
                     self.leaving.insert(xid);
-                    self.committed.push((xid, Lsn(self.lsn)));
+                    let published_before = self.published_before[&xid];
+                    self.committed.push(Commit { xid, lsn: Lsn(self.lsn), published_before });
                 }
             }
             Event::Leave(index) => {
@@ -112,6 +130,7 @@ impl Server {
                     self.over(xid);
                 }
             }
+            Event::Publish => self.published += 1,
             Event::Cut | Event::Full => {}
         }
     }
@@ -120,8 +139,7 @@ impl Server {
 /// What happened: the history as the window sees it, and every transaction that was captured.
 struct Captured {
     history: ChangeHistory,
-    committed: Vec<(u64, Lsn)>,
-    end: Lsn,
+    committed: Vec<Commit>,
 }
 
 fn captured(events: &[Event], draws: bool) -> Captured {
@@ -150,36 +168,46 @@ fn captured(events: &[Event], draws: bool) -> Captured {
                 backup_id: BackupId(Uuid::from_u128(number as u128)),
                 snapshot: server.snapshot(),
                 position: server.position(),
-                schema_fingerprint: None,
+                schema_fingerprint: Some(server.published.to_string()),
             }),
             _ => {}
         }
     }
     let history = ChangeHistory::new(bases, chain.into_iter().collect(), segments);
-    Captured { history, committed: server.committed, end: start }
+    Captured { history, committed: server.committed }
 }
 
-/// Transactions that a restore of `base` through all segments behind `join` would lose or bring twice.
-fn wrong(captured: &Captured, base: &BaseFacts, join: Lsn) -> Vec<u64> {
-    let behind_chain = captured.committed.iter().filter(|(_, lsn)| *lsn <= captured.end);
-    behind_chain
-        .filter(|(xid, lsn)| {
-            let is_replayed = *lsn > join && !base.snapshot.sees(*xid);
-            base.snapshot.sees(*xid) == is_replayed
+/// Where the replay behind a backup begins, and how far it goes.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    join: Lsn,
+    end: Lsn,
+}
+
+/// Transactions that a restore of `base` by its way would lose, bring twice, or bring without some of their rows.
+fn wrong(captured: &Captured, base: &BaseFacts, way: Way) -> Vec<u64> {
+    let published = base.schema_fingerprint.as_ref().map_or(0, |schema| schema.parse().expect("a number"));
+    let before_end = captured.committed.iter().filter(|commit| commit.lsn <= way.end);
+    before_end
+        .filter(|commit| {
+            let is_replayed = commit.lsn > way.join && !base.snapshot.sees(commit.xid);
+            base.snapshot.sees(commit.xid) == is_replayed
+                || is_replayed && commit.published_before < published
         })
-        .map(|(xid, _)| *xid)
+        .map(|commit| commit.xid)
         .collect()
 }
 
-fn joined(captured: &Captured) -> Vec<(&BaseFacts, Lsn)> {
+/// The backups that can be brought further than they are, as far as that is.
+fn joined(captured: &Captured) -> Vec<(&BaseFacts, Way)> {
     let history = &captured.history;
-    let bases = history.bases.iter().filter(|base| base.position.lsn <= captured.end);
-    bases
-        .filter_map(|base| {
-            let (run, boundary) = history.join(base)?;
-            Some((base, history.runs[run].boundaries[boundary].position.lsn))
-        })
-        .collect()
+    let way = |base| {
+        let reach = history.reach(base);
+        let (run, boundary) = reach.join?;
+        let lsn = |boundary: usize| history.runs[run].boundaries[boundary].position.lsn;
+        (reach.newest.lsn > base.position.lsn).then(|| Way { join: lsn(boundary), end: lsn(reach.end) })
+    };
+    history.bases.iter().filter_map(|base| Some((base, way(base)?))).collect()
 }
 
 proptest! {
@@ -188,41 +216,57 @@ proptest! {
     #[test]
     fn every_transaction_is_once_in_the_backup_or_in_what_is_replayed_behind_it(events in events()) {
         let captured = captured(&events, true);
-        for (base, join) in joined(&captured) {
-            prop_assert_eq!(wrong(&captured, base, join), Vec::<u64>::new());
+        for (base, way) in joined(&captured) {
+            prop_assert_eq!(wrong(&captured, base, way), Vec::<u64>::new());
         }
     }
 }
 
 /// Whether a rule is found wrong within many histories.
-fn is_found_wrong(draws: bool, rule: impl Fn(&Captured) -> Vec<(BaseFacts, Lsn)>) -> bool {
+fn is_found_wrong(draws: bool, rule: impl Fn(&Captured) -> Vec<(BaseFacts, Way)>) -> bool {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     (0..2_000).any(|_| {
         let events = events().new_tree(&mut runner).expect("a history").current();
         let captured = captured(&events, draws);
-        rule(&captured).iter().any(|(base, join)| !wrong(&captured, base, *join).is_empty())
+        rule(&captured).iter().any(|(base, way)| !wrong(&captured, base, *way).is_empty())
     })
 }
 
-fn owned(found: Vec<(&BaseFacts, Lsn)>) -> Vec<(BaseFacts, Lsn)> {
-    found.into_iter().map(|(base, join)| (base.clone(), join)).collect()
+/// A rule that takes the latest boundary that `fits`, and goes as far as ours.
+fn by(fits: impl Fn(&BaseFacts, &BoundaryFacts) -> bool) -> impl Fn(&Captured) -> Vec<(BaseFacts, Way)> {
+    move |captured: &Captured| {
+        let boundaries: Vec<&BoundaryFacts> =
+            captured.history.runs.iter().flat_map(|run| &run.boundaries).collect();
+        let way = |base: &BaseFacts| {
+            let join = boundaries.iter().rev().find(|boundary| fits(base, boundary))?.position.lsn;
+            let mut end = base.position.lsn;
+            for boundary in boundaries.iter().filter(|boundary| boundary.position.lsn > base.position.lsn) {
+                if Some(&boundary.schema_fingerprint) != base.schema_fingerprint.as_ref() {
+                    break;
+                }
+                end = boundary.position.lsn;
+            }
+            (end > base.position.lsn).then_some(Way { join, end })
+        };
+        captured.history.bases.iter().filter_map(|base| Some((base.clone(), way(base)?))).collect()
+    }
 }
 
 #[test]
-fn a_rule_by_position_alone_is_found_wrong_and_so_is_a_boundary_without_a_drawn_number() {
-    let by_position = |captured: &Captured| {
-        let boundaries = captured.history.boundaries_before();
-        let bases = captured.history.bases.iter().filter(|base| base.position.lsn <= captured.end);
-        let latest =
-            |base: &BaseFacts| boundaries.iter().rev().find(|lsn| **lsn <= base.position.lsn).copied();
-        bases.filter_map(|base| Some((base.clone(), latest(base)?))).collect()
+fn a_rule_that_leaves_one_of_its_parts_out_is_found_wrong() {
+    let is_before = |base: &BaseFacts, boundary: &BoundaryFacts| boundary.position.lsn <= base.position.lsn;
+    let is_over = |base: &BaseFacts, boundary: &BoundaryFacts| boundary.snapshot.xmax <= base.snapshot.xmin;
+    let is_of_schema = |base: &BaseFacts, boundary: &BoundaryFacts| {
+        Some(&boundary.schema_fingerprint) == base.schema_fingerprint.as_ref()
     };
-    assert!(is_found_wrong(true, by_position), "by position alone");
-    assert!(is_found_wrong(false, |captured| owned(joined(captured))), "without a drawn number");
-}
-
-impl ChangeHistory {
-    fn boundaries_before(&self) -> Vec<Lsn> {
-        self.runs.iter().flat_map(|run| &run.boundaries).map(|boundary| boundary.position.lsn).collect()
-    }
+    let whole = move |base: &BaseFacts, boundary: &BoundaryFacts| {
+        is_over(base, boundary) && is_of_schema(base, boundary)
+    };
+    assert!(!is_found_wrong(true, by(whole)), "the whole rule");
+    assert!(
+        is_found_wrong(true, by(move |base, at| is_before(base, at) && is_of_schema(base, at))),
+        "by position"
+    );
+    assert!(is_found_wrong(true, by(is_over)), "whatever is published");
+    assert!(is_found_wrong(false, by(whole)), "without a drawn number");
 }

@@ -98,13 +98,31 @@ fn a_changed_schema_ends_what_a_full_of_the_old_one_can_reach() {
     let old = ChangeHistory::new(vec![base(1, 120, 12, "one")], chains(), segments());
     assert_eq!(spans(&old.window()), [(120, 200)]);
     assert_eq!(old.window().gaps[0].reason, GapReason::SchemaChanged);
-    let bases = vec![base(1, 120, 12, "one"), base(2, 250, 25, "two")];
-    assert_eq!(spans(&ChangeHistory::new(bases, chains(), segments()).window()), [(120, 200), (250, 400)]);
+    let bases = vec![base(1, 120, 12, "one"), base(2, 350, 35, "two")];
+    assert_eq!(spans(&ChangeHistory::new(bases, chains(), segments()).window()), [(120, 200), (350, 400)]);
     // Of an older program: it may have been made before or after the change.
     let unknown = BaseFacts { schema_fingerprint: None, ..base(1, 250, 25, "") };
     assert_eq!(spans(&ChangeHistory::new(vec![unknown], chains(), segments()).window()), [(250, 250)]);
     let unknown = BaseFacts { schema_fingerprint: None, ..base(1, 350, 35, "") };
     assert_eq!(spans(&ChangeHistory::new(vec![unknown], chains(), segments()).window()), [(350, 400)]);
+}
+
+/// Of a table that was published between the boundary and the full, a transaction that is open in the full may have rows
+/// that nobody captured.
+#[test]
+fn a_full_that_was_made_before_any_segment_of_its_schema_ended_does_not_join() {
+    let chains = || vec![chain(100, 10, None)];
+    let segments =
+        || vec![segment(100, 200, 20, "one"), segment(200, 300, 30, "two"), segment(300, 400, 40, "two")];
+    let early = ChangeHistory::new(vec![base(2, 250, 25, "two")], chains(), segments());
+    assert_eq!(spans(&early.window()), [(250, 250)]);
+    assert_eq!(early.window().gaps[0].reason, GapReason::NotJoined { backup_id: id(2) });
+    // Behind that segment, with a transaction that was open before it ended.
+    let open = TransactionSnapshot { xmin: 28, xmax: 35, xip: vec![28] };
+    let open = BaseFacts { snapshot: open, ..base(2, 350, 35, "two") };
+    assert_eq!(spans(&ChangeHistory::new(vec![open], chains(), segments()).window()), [(350, 350)]);
+    let late = ChangeHistory::new(vec![base(2, 350, 35, "two")], chains(), segments());
+    assert_eq!(planned(&late, RecoveryTarget::Latest), (id(2), vec![300]));
 }
 
 #[test]
