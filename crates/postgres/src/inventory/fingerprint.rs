@@ -4,7 +4,12 @@
 //! soon as anything is defined, changed or dropped, and two databases never have the same. Left out is what the server
 //! changes by itself and what maintenance does: statistics, storage, in which relation an index is built (`REINDEX
 //! CONCURRENTLY` builds another). Subscriptions and the passwords of user mappings cannot be read by everybody, and are
-//! left out too. Our own publication counts: a table that joins it or leaves it has changes that were not captured.
+//! left out too. Our own publication counts, but for the comment in which it keeps notes: a table that joins it or leaves
+//! it has changes that were not captured.
+//!
+//! What is changed and changed back in between leaves the definition as it was, and not what was streamed meanwhile: rows
+//! of two tables that swapped their names, or changes that were not published. Rows of catalogs that decide over that
+//! count with their version, which maintenance leaves alone.
 
 use super::FOREIGN_SCHEMAS;
 use crate::error::ConnectError;
@@ -100,7 +105,9 @@ const BESIDE: &str = "
         )::text, ' :location -?[0-9]+', '', 'g')
     FROM indexes x JOIN pg_index i ON i.indexrelid = x.oid JOIN pg_class c ON c.oid = x.oid
     UNION ALL SELECT 'pg_description', to_jsonb(o)::text FROM pg_description o
-        WHERE (o.objoid >= 16384 AND o.classoid <> 'pg_class'::regclass
+        WHERE (o.objoid >= 16384 AND o.classoid <> ALL ('{pg_class,pg_publication}'::regclass[])
+            OR o.classoid = 'pg_publication'::regclass
+                AND o.objoid NOT IN (SELECT p.oid FROM pg_publication p WHERE starts_with(p.pubname::text, 'keepsake_'))
             OR o.classoid = 'pg_class'::regclass AND o.objoid IN (SELECT oid FROM relations)
             OR o.classoid = 'pg_namespace'::regclass AND o.objoid = 'public'::regnamespace)
     UNION ALL SELECT 'pg_seclabel', to_jsonb(o)::text FROM pg_seclabel o
@@ -117,29 +124,31 @@ const BESIDE: &str = "
 /// From this version on a publication may name schemas.
 const PUBLISHED_SCHEMAS_SINCE: u32 = 150_000;
 
-fn rows(catalog: &str, which: &str, without: &str) -> String {
-    format!(
-        "SELECT '{catalog}', (to_jsonb(o) - '{{{without}}}'::text[])::text FROM {catalog} o WHERE {which}"
-    )
-}
+/// Catalogs whose rows count with their version. Of a column: a change of type to the type that it has rewrites all rows,
+/// which no stream tells. Of the type that each table has for its rows, which is renamed and moved with it. Of a schema,
+/// a label of an enum, and what is published.
+const VERSIONED: [&str; 7] = [
+    "pg_attribute",
+    "pg_type",
+    "pg_namespace",
+    "pg_enum",
+    "pg_publication",
+    "pg_publication_rel",
+    "pg_publication_namespace",
+];
 
-fn rows_with_version(catalog: &str, which: &str, without: &str) -> String {
+fn rows(catalog: &str, which: &str, without: &str) -> String {
+    let version =
+        if VERSIONED.contains(&catalog) { " || jsonb_build_object('version', o.xmin::text)" } else { "" };
     format!(
-        "SELECT '{catalog}', ((to_jsonb(o) - '{{{without}}}'::text[]) || jsonb_build_object('version', o.xmin::text))::text
-        FROM {catalog} o WHERE {which}"
+        "SELECT '{catalog}', ((to_jsonb(o) - '{{{without}}}'::text[]){version})::text FROM {catalog} o WHERE {which}"
     )
 }
 
 fn statement(version: u32) -> String {
     let of_relations = OF_RELATIONS.iter().map(|(catalog, column, without)| {
         let internal = if *catalog == "pg_trigger" { " AND NOT o.tgisinternal" } else { "" };
-        let which = format!("o.{column} IN (SELECT oid FROM relations){internal}");
-        match *catalog {
-            // A change of type to the type that it has rewrites all rows, which no stream tells, and leaves the definition as
-            // it was; so do two renames. The version of the row shows both, and maintenance leaves that alone.
-            "pg_attribute" => rows_with_version(catalog, &which, without),
-            _ => rows(catalog, &which, without),
-        }
+        rows(catalog, &format!("o.{column} IN (SELECT oid FROM relations){internal}"), without)
     });
     let of_schemas = OF_SCHEMAS.iter().map(|(catalog, column)| {
         rows(catalog, &format!("o.oid >= 16384 AND o.{column} IN (SELECT oid FROM schemas)"), "")

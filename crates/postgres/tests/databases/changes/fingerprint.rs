@@ -18,6 +18,7 @@ const BEGINNING: &str = "
     CREATE INDEX parted_i ON parted (n);
     CREATE FUNCTION h() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; CREATE PUBLICATION theirs;
     CREATE FOREIGN DATA WRAPPER fdw; CREATE SERVER far FOREIGN DATA WRAPPER fdw;
+    CREATE PUBLICATION keepsake_noted; COMMENT ON PUBLICATION keepsake_noted IS 'one';
     INSERT INTO t SELECT i, 'v' || i, i FROM generate_series(1, 1000) i";
 
 /// Each changes what a dump of the schema would hold.
@@ -55,7 +56,34 @@ const NO_DEFINITIONS: &str = "
     VACUUM FREEZE t; TRUNCATE t; TRUNCATE t RESTART IDENTITY; REINDEX TABLE t; REINDEX TABLE CONCURRENTLY t; REINDEX INDEX CONCURRENTLY t_v;
     REINDEX TABLE CONCURRENTLY parted; CLUSTER t USING t_pkey; SELECT nextval('s'), setval('s', 7); ALTER SEQUENCE s RESTART WITH 9;
     REFRESH MATERIALIZED VIEW sums; REFRESH MATERIALIZED VIEW CONCURRENTLY sums; SELECT lo_create(0); CHECKPOINT;
-    CREATE TEMPORARY TABLE gone (n serial PRIMARY KEY, v text CHECK (v <> '')); PREPARE q AS SELECT 1; SELECT 1";
+    CREATE TEMPORARY TABLE gone (n serial PRIMARY KEY, v text CHECK (v <> '')); PREPARE q AS SELECT 1;
+    COMMENT ON PUBLICATION keepsake_noted IS 'two'; VACUUM FULL pg_type; VACUUM FREEZE pg_namespace; SELECT 1";
+
+/// Each leaves every definition as it was, and what was streamed in between means something else: rows of a table that had
+/// another's name, labels that were others', changes that were not published.
+const THERE_AND_BACK: &str = "
+    ALTER TABLE t RENAME TO x; ALTER TABLE base RENAME TO t; ALTER TABLE t RENAME TO base; ALTER TABLE x RENAME TO t |
+    ALTER TABLE t SET SCHEMA away; ALTER TABLE away.t SET SCHEMA public |
+    ALTER SCHEMA away RENAME TO further; ALTER SCHEMA further RENAME TO away |
+    ALTER TABLE t RENAME v TO x; ALTER TABLE t RENAME w TO v; ALTER TABLE t RENAME v TO w; ALTER TABLE t RENAME x TO v |
+    ALTER TYPE mood RENAME VALUE 'glad' TO 'x'; ALTER TYPE mood RENAME VALUE 'x' TO 'glad' |
+    ALTER PUBLICATION keepsake_noted SET (publish = 'insert'); ALTER PUBLICATION keepsake_noted SET (publish = 'insert, update, delete, truncate') |
+    ALTER PUBLICATION keepsake_noted DROP TABLE t; ALTER PUBLICATION keepsake_noted ADD TABLE t |
+    DROP TABLE base; CREATE TABLE base (n integer, v text, w integer)";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_changed_and_changed_back_shows_in_the_fingerprint() {
+    let db = Database::source().await;
+    let changes = begin(&db).await;
+    db.run("CREATE SCHEMA away; ALTER PUBLICATION keepsake_noted ADD TABLE t").await;
+    let mut before = fingerprint(&changes).await;
+    for there_and_back in THERE_AND_BACK.split('|') {
+        db.run_each(there_and_back).await;
+        let after = fingerprint(&changes).await;
+        assert_ne!(after, before, "{there_and_back}");
+        before = after;
+    }
+}
 
 async fn begin(db: &Database) -> PostgresChanges {
     db.run(BEGINNING).await;
