@@ -8,12 +8,13 @@ use crate::terminal::{print, print_json};
 use crate::text;
 use keepsake_archive::ChangesLayout;
 use keepsake_domain::{
-    BackupId, Classified, FailureClass, Gap, Lineage, Position, Span, Timestamp, Window, chain,
+    BackupId, Classified, FailureClass, Gap, Lineage, Lsn, NotCaptured, Position, Span, Timestamp, Window,
+    chain,
 };
 use keepsake_steps::ports::{Clock, Repository};
 use keepsake_steps::{
-    StandingBackup, StandingChanges, StepError, change_history, changes_keys, manifest_keys, read_backup,
-    read_changes,
+    StandingBackup, StandingChanges, StepError, change_history, changes_keys, manifest_keys, not_captured_at,
+    read_backup, read_changes,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -36,6 +37,8 @@ struct LineageWindow {
     captured: Option<Position>,
     /// How old that is.
     captured_age_seconds: Option<u64>,
+    /// Tables that every restore brings back as the full backup held them, as of the newest segment.
+    not_captured: Vec<NotCaptured>,
 }
 
 /// A manifest that stands and cannot be read: for the window it is missing.
@@ -95,7 +98,8 @@ async fn read(repository: &dyn Repository, now: Timestamp) -> Result<Windows, Fa
         let Window { spans, gaps, captured } = change_history(&standing.backups, &standing.changes).window();
         let age = captured.and_then(|captured| text::age(captured.at, now));
         let captured_age_seconds = age.map(|age| age.as_secs());
-        LineageWindow { source, lineage, spans, gaps, captured, captured_age_seconds }
+        let not_captured = not_captured_at(&standing.changes, Lsn(u64::MAX)).to_vec();
+        LineageWindow { source, lineage, spans, gaps, captured, captured_age_seconds, not_captured }
     });
     let lineages = lineages.collect();
     Ok(Windows { repository: repository.url(), lineages, unreadable })
@@ -158,6 +162,12 @@ fn of_lineage(lineage: &LineageWindow, now: Timestamp) -> Vec<String> {
         Some(captured) => format!("  changes captured to {}", point(captured, now)),
         None => "  changes are not captured: keepsake protect begins it".to_owned(),
     });
+    lines.extend(
+        lineage
+            .not_captured
+            .iter()
+            .map(|one| format!("  NOT CAPTURED {}: it comes back as the full backup held it", one.table)),
+    );
     lines
 }
 

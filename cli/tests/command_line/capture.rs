@@ -136,6 +136,40 @@ fn changes_behind_a_full_backup_are_captured_once_also_when_a_capture_is_killed(
     assert_eq!(captured.bench.list(&repo)["backups"].as_array().unwrap().len(), 1);
 }
 
+/// A migration during a capture that goes on for weeks.
+#[test]
+fn a_table_that_is_made_while_a_capture_follows_comes_back_and_one_without_a_key_is_named() {
+    let captured = Captured::protected();
+    let mut follow = captured.command("capture", &["--follow", "--segment-seconds", "1"]).spawn().unwrap();
+    captured.source.sql("CREATE TABLE later (id int PRIMARY KEY); CREATE TABLE bare (id int)");
+    let published = "SELECT count(*) FROM pg_publication_tables WHERE tablename = 'later'";
+    until("the table joins", || captured.source.sql(published).trim() == "1");
+    // Whoever writes on this server just then, for other tests too, keeps a full from joining.
+    until("a full joins behind that", || {
+        captured.run("backup", &[]).ok();
+        let span = captured.window()["spans"].as_array().unwrap().last().unwrap().clone();
+        span["newest"] != span["oldest"]
+    });
+    captured.source.sql("INSERT INTO later VALUES (1), (2); INSERT INTO bare VALUES (3)");
+    follow.kill().unwrap();
+    follow.wait().unwrap();
+    until("the next capture gets the slot", || captured.run("capture", &["--once"]).code == Some(0));
+
+    let window = captured.window();
+    assert_eq!(window["not_captured"][0]["table"]["name"], "bare", "{window}");
+    let target = Database::empty(Server::Target);
+    let repo = captured.bench.repo();
+    let plan = captured.bench.restore(&repo, &target, &["--latest", "--plan"]).ok();
+    assert!(
+        plan.stdout.contains("NOT CAPTURED public.bare") && !plan.stdout.contains("public.later"),
+        "{}",
+        plan.stdout
+    );
+    captured.bench.restore(&repo, &target, &["--latest"]).ok();
+    assert_eq!(target.sql("SELECT string_agg(id::text, ',' ORDER BY id) FROM later").trim(), "1,2");
+    assert_eq!(target.sql("SELECT count(*) FROM bare").trim(), "0");
+}
+
 #[test]
 fn a_slot_that_is_dropped_is_a_gap_that_is_told_and_a_damaged_segment_is_found() {
     let captured = Captured::protected();

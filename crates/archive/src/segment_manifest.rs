@@ -147,6 +147,10 @@ pub struct SegmentManifest {
     pub object: StoredObject,
     /// What happened to which table; those without changes are not listed.
     pub tables: Vec<TableChanges>,
+    /// Tables whose changes are not captured at its end, and why; `None` where they are those of the manifest before. The
+    /// first segment of each run says it, and older programs never did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_captured: Option<Vec<NotCaptured>>,
     /// The run's public key (`age1…`).
     pub recipient: String,
     /// Who can open the private half.

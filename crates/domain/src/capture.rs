@@ -26,6 +26,8 @@ pub enum NotCapturedReason {
     OwnedByExtension,
     /// Only a table's owner can publish it.
     NotOwner,
+    /// It can be, and somebody held a lock on it when it was tried last.
+    NotPublishedYet,
 }
 
 impl NotCapturedReason {
@@ -39,6 +41,9 @@ impl NotCapturedReason {
             Self::Unlogged => "ALTER TABLE … SET LOGGED, if its rows matter between two full backups",
             Self::Foreign => "protect the server that holds the rows",
             Self::OwnedByExtension => "nothing: full backups hold its rows",
+            Self::NotPublishedYet => {
+                "nothing, if it passes: capture tries again at each segment's end; pg_locks shows who holds it"
+            }
             Self::NotOwner => "as its owner, GRANT that role TO the role that captures",
         }
     }

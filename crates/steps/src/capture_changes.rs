@@ -11,7 +11,7 @@ use keepsake_archive::{
     Attempt, ChainReason, ChangesKey, ChangesLayout, Content, FORMAT_VERSION, PreviousChanges,
     SegmentManifest, StoredObject,
 };
-use keepsake_domain::{BackupId, BoundaryFacts, Position};
+use keepsake_domain::{BackupId, BoundaryFacts, NotCaptured, Position};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -88,7 +88,7 @@ pub async fn capture_changes(
         end: chain.boundary().position,
         gap,
     };
-    let end = End { boundary: chain.boundary(), link: chain.as_previous() };
+    let end = End { boundary: chain.boundary(), link: chain.as_previous(), not_captured: None };
     let mut stream = capture.source.stream(end.boundary.position.lsn).await?;
     // A run before this one may have died between its manifest and this.
     stream.confirm(end.boundary.position.lsn).await?;
@@ -148,6 +148,8 @@ async fn go_on(capture: &Capture<'_>) -> Result<(CaptureState, StandingChanges, 
 struct End {
     boundary: BoundaryFacts,
     link: PreviousChanges,
+    /// As this run said it last.
+    not_captured: Option<Vec<NotCaptured>>,
 }
 
 struct Writing<'a> {
@@ -176,6 +178,7 @@ impl Writing<'_> {
         let (object, content) = upload_sealed(self.capture.repository, &key, sealing, produce).await?;
         let filled = filled.ok_or_else(|| StepError::WorkerDied { what: "reading changes".to_owned() })?;
         let boundary = filled.boundary_facts();
+        let not_captured = Some(filled.boundary.not_captured.clone());
         let manifest = self.manifest(filled, object, content.raw_bytes);
         let place = ChangesKey::Segment(start);
         let name = self.layout.manifest(place);
@@ -188,13 +191,14 @@ impl Writing<'_> {
         let sha256 =
             put_manifest(repository, &self.layout, place, &self.key, &objects, Bytes::from(json)).await?;
         let link = PreviousChanges { start_lsn: start, is_chain_start: false, sha256 };
-        self.end = End { boundary, link };
+        self.end = End { boundary, link, not_captured };
         Ok(manifest)
     }
 
     fn manifest(&self, filled: Filled, object: StoredObject, raw_bytes: u64) -> SegmentManifest {
         let before = &self.end.boundary;
         let schema_fingerprint = filled.boundary.schema_fingerprint;
+        let not_captured = Some(filled.boundary.not_captured);
         SegmentManifest {
             format_version: FORMAT_VERSION,
             run_id: self.key.run_id,
@@ -216,6 +220,7 @@ impl Writing<'_> {
             raw_bytes,
             object,
             tables: filled.tables,
+            not_captured: if not_captured == self.end.not_captured { None } else { not_captured },
             recipient: self.key.recipient.to_string(),
             key_holders: self.key.holders.clone(),
             keepsake: env!("CARGO_PKG_VERSION").to_owned(),

@@ -53,7 +53,7 @@ pub use govern_slot::{Governed, PACE_SPAN, govern_slot};
 pub use hold_snapshot::{GRACE, Holder, Lane, hold_snapshot, release_snapshot, renew_lease};
 pub use list_backups::{StandingBackup, find_backup, find_layout, manifest_keys, read_backup};
 pub use list_changes::{
-    ChangesManifest, StandingChanges, change_history, changes_keys, changes_of, read_changes,
+    ChangesManifest, StandingChanges, change_history, changes_keys, changes_of, not_captured_at, read_changes,
 };
 pub use open_backup::{Lock, Locked, newest_keys, open_backup, open_backup_with_recovery_key};
 pub use plan_recovery::{RecoveryRoute, plan_recovery};

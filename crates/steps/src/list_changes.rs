@@ -9,7 +9,7 @@ use keepsake_archive::{
     ChainManifest, ChainReason, ChangesKey, ChangesLayout, ManifestSeal, PreviousChanges, SegmentManifest,
 };
 use keepsake_domain::{
-    BackupId, BaseFacts, BoundaryFacts, ChainFacts, ChangeHistory, Lsn, Position, SegmentFacts,
+    BackupId, BaseFacts, BoundaryFacts, ChainFacts, ChangeHistory, Lsn, NotCaptured, Position, SegmentFacts,
 };
 
 /// One manifest of captured changes, as it was read.
@@ -83,6 +83,15 @@ impl StandingChanges {
         match &self.manifest {
             ChangesManifest::Chain(chain) => &chain.slot,
             ChangesManifest::Segment(segment) => &segment.slot,
+        }
+    }
+
+    /// Tables whose changes are not captured where it ends; `None` where nothing changed since the manifest before.
+    #[must_use]
+    pub fn not_captured(&self) -> Option<&[NotCaptured]> {
+        match &self.manifest {
+            ChangesManifest::Chain(chain) => Some(&chain.not_captured),
+            ChangesManifest::Segment(segment) => segment.not_captured.as_deref(),
         }
     }
 
@@ -192,6 +201,15 @@ pub(crate) async fn newest_changes(
         }
     }
     Ok(None)
+}
+
+/// Tables whose changes were not captured at a position, as the last manifest says that ends there or before and says it.
+/// They hold the rows of the full backup, whatever the target.
+#[must_use]
+pub fn not_captured_at(changes: &[StandingChanges], lsn: Lsn) -> &[NotCaptured] {
+    let said = changes.iter().filter_map(|one| Some((one.boundary().position.lsn, one.not_captured()?)));
+    let before = said.filter(|(end, _)| *end <= lsn).max_by_key(|(end, _)| *end);
+    before.map(|(_, tables)| tables).unwrap_or_default()
 }
 
 /// Puts full backups and changes of one lineage together.

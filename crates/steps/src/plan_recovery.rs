@@ -2,7 +2,7 @@
 
 use crate::StepError;
 use crate::list_backups::{StandingBackup, find_layout, manifest_keys, read_backup};
-use crate::list_changes::{ChangesManifest, StandingChanges, change_history, changes_of};
+use crate::list_changes::{StandingChanges, change_history, changes_of, not_captured_at};
 use crate::ports::Repository;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use keepsake_archive::{ArchiveLayout, ChangesLayout};
@@ -59,7 +59,7 @@ pub async fn plan_recovery(
         return Err(not_planned("a segment"));
     }
     Ok(RecoveryRoute {
-        not_captured: not_captured(&changes, &plan),
+        not_captured: not_captured_at(&changes, plan.ends.lsn).to_vec(),
         captured: changes
             .iter()
             .map(|standing| standing.boundary().position)
@@ -85,15 +85,6 @@ async fn read_all(
 ) -> Result<Vec<StandingBackup>, StepError> {
     let read = |layout| read_backup(repository, layout);
     stream::iter(layouts).map(read).buffered(READS_IN_FLIGHT).try_collect().await
-}
-
-/// As the last chain before the end of the replay says it; nothing was captured for a plan without a chain.
-fn not_captured(changes: &[StandingChanges], plan: &RecoveryPlan) -> Vec<NotCaptured> {
-    let chains = changes.iter().filter_map(|standing| match &standing.manifest {
-        ChangesManifest::Chain(chain) if chain.lsn <= plan.ends.lsn => Some(chain),
-        _ => None,
-    });
-    chains.max_by_key(|chain| chain.lsn).map(|chain| chain.not_captured.clone()).unwrap_or_default()
 }
 
 fn transactions_behind(changes: &[StandingChanges], plan: &RecoveryPlan) -> u64 {

@@ -5,7 +5,10 @@ mod messages;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use keepsake_domain::{Lineage, Lsn, SequenceName, SequenceValue, TableName, Timestamp, TransactionSnapshot};
+use keepsake_domain::{
+    Lineage, Lsn, NotCaptured, NotCapturedReason, SequenceName, SequenceValue, TableName, Timestamp,
+    TransactionSnapshot,
+};
 use keepsake_steps::ports::{
     Boundary, CaptureState, ChangeMessage, ChangeSource, ChangeStream, Clock, Mark, ProtectWishes,
     Protection, SlotState, SourceError, Unprotected,
@@ -57,6 +60,7 @@ struct State {
     slot: Option<Slot>,
     is_published: bool,
     schema: u32,
+    not_captured: Vec<NotCaptured>,
     /// The session that streams now.
     session: u64,
     shares_slot: bool,
@@ -83,6 +87,7 @@ impl State {
             at,
             sequences: vec![SequenceValue { sequence, last_value, is_called: true }],
             schema_fingerprint: format!("{:064x}", self.schema),
+            not_captured: self.not_captured.clone(),
         }
     }
 }
@@ -107,6 +112,7 @@ impl MemoryChangeSource {
             slot: None,
             is_published: false,
             schema: 0,
+            not_captured: Vec::new(),
             session: 0,
             shares_slot: false,
             on_confirm: None,
@@ -128,6 +134,14 @@ impl MemoryChangeSource {
     /// Somebody changes the schema.
     pub fn change_schema(&self) {
         self.lock().schema += 1;
+    }
+
+    /// Somebody makes a table without a key.
+    pub fn create_bare_table(&self, name: &str) {
+        let mut state = self.lock();
+        state.schema += 1;
+        let table = TableName { schema: "public".to_owned(), name: name.to_owned() };
+        state.not_captured.push(NotCaptured { table, reason: NotCapturedReason::NoReplicaIdentity });
     }
 
     /// Somebody drops the slot.
@@ -233,7 +247,7 @@ impl ChangeSource for MemoryChangeSource {
         let lsn = state.slot.as_ref().map_or(state.lsn, |slot| slot.confirmed);
         let (slot, publication) = (SLOT.to_owned(), SLOT.to_owned());
         let boundary = state.boundary(at);
-        let (published, not_captured) = (published(), Vec::new());
+        let (published, not_captured) = (published(), boundary.not_captured.clone());
         Ok(Protection { slot, publication, is_new, lsn, boundary, published, not_captured })
     }
 

@@ -1,5 +1,8 @@
 //! What the stream of changes does not carry, and marks in the write-ahead log.
 
+use super::align;
+use super::publication::{Table, tables};
+use super::slot::SlotName;
 use crate::inventory;
 use crate::session::Session;
 use keepsake_steps::ports::{Boundary, Mark, SourceError};
@@ -28,7 +31,9 @@ pub(super) async fn mark(session: &Session) -> Result<Mark, SourceError> {
 /// above every transaction that had begun, also one whose commit record is written and that waits for a standby.
 const DRAW: &str = "BEGIN READ WRITE; SELECT pg_current_xact_id(); ROLLBACK";
 
-pub(super) async fn boundary(session: &Session) -> Result<Boundary, SourceError> {
+/// Publishes first what is new, so that the snapshot is of behind that.
+pub(super) async fn boundary(session: &Session, slot: &SlotName) -> Result<Boundary, SourceError> {
+    align::mend(session, slot).await;
     let act = "read snapshot and clock";
     session.run(act, DRAW).await?;
     session.run(act, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
@@ -41,6 +46,7 @@ pub(super) async fn boundary(session: &Session) -> Result<Boundary, SourceError>
         at: row.get(1),
         sequences: inventory::sequences(session).await?,
         schema_fingerprint: inventory::schema_fingerprint(session).await?,
+        not_captured: tables(session, slot).await?.iter().filter_map(Table::not_captured).collect(),
     };
     session.run(act, "COMMIT").await?;
     Ok(boundary)

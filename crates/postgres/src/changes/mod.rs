@@ -1,5 +1,6 @@
 //! The changes of a database: what is published and why not, our slot, and the stream of changes.
 
+mod align;
 mod boundary;
 mod governed;
 mod lend;
@@ -78,6 +79,6 @@ impl ChangeSource for PostgresChanges {
     }
 
     async fn boundary(&self) -> Result<Boundary, SourceError> {
-        boundary::boundary(&self.open().await?).await
+        boundary::boundary(&self.open().await?, &self.slot).await
     }
 }

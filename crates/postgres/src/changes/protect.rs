@@ -1,8 +1,8 @@
 //! Publication, then slot: a slot whose publication came later could not stream what was written in between.
 
-use super::publication::{Memory, Table};
+use super::publication::Memory;
 use super::slot::SlotName;
-use super::{boundary, preflight, publication, slot, unprotect};
+use super::{align, boundary, preflight, publication, slot, unprotect};
 use crate::session::{Session, pinned, set};
 use keepsake_domain::Lsn;
 use keepsake_steps::ports::{ProtectWishes, Protection, SourceError};
@@ -22,14 +22,13 @@ pub(super) async fn protect(
         slot::drop_slot(session, slot).await?;
     }
     let made = async {
-        let tables = published(session, slot, wishes, memory).await?;
-        let lsn = match &standing {
-            Some(state) => state.confirmed_lsn,
-            None => made_anew(session, slot).await?,
-        };
-        Ok((tables, lsn))
+        publish(session, slot, wishes, memory).await?;
+        match &standing {
+            Some(state) => Ok(state.confirmed_lsn),
+            None => made_anew(session, slot).await,
+        }
     };
-    let (tables, lsn) = match made.await {
+    let lsn = match made.await {
         Ok(made) => made,
         Err(error) => {
             // What the first call could not finish it takes back; its error is what counts.
@@ -39,24 +38,24 @@ pub(super) async fn protect(
             return Err(error);
         }
     };
-    let of = |table: &&Table| table.obstacle.is_none();
+    let boundary = boundary::boundary(session, slot).await?;
     Ok(Protection {
         slot: slot.name().to_owned(),
         publication: slot.publication().to_owned(),
         is_new: standing.is_none(),
         lsn,
-        boundary: boundary::boundary(session).await?,
-        published: tables.iter().filter(of).map(|table| table.name.clone()).collect(),
-        not_captured: tables.iter().filter_map(Table::not_captured).collect(),
+        published: publication::published(session, slot).await?,
+        not_captured: boundary.not_captured.clone(),
+        boundary,
     })
 }
 
-async fn published(
+async fn publish(
     session: &Session,
     slot: &SlotName,
     wishes: &ProtectWishes,
     memory: Option<Memory>,
-) -> Result<Vec<Table>, SourceError> {
+) -> Result<(), SourceError> {
     if memory.is_none() {
         publication::create(session, slot).await?;
     }
@@ -64,8 +63,8 @@ async fn published(
     if wishes.identity_full {
         publication::identify(session, slot, &mut tables, memory.unwrap_or_default()).await?;
     }
-    publication::align(session, slot, &tables).await?;
-    Ok(tables)
+    align::align(session, slot, &tables).await?;
+    Ok(())
 }
 
 async fn made_anew(session: &Session, slot: &SlotName) -> Result<Lsn, SourceError> {

@@ -12,14 +12,11 @@ use keepsake_domain::{NotCaptured, NotCapturedReason, TableName, quote_identifie
 use keepsake_steps::ports::SourceError;
 use serde::{Deserialize, Serialize};
 
-/// Tables in one statement, so that it stays small.
-const AT_ONCE: usize = 500;
-
 /// For the lock that a change of a replica identity needs. Every statement on the table waits behind us meanwhile.
 const IDENTITY_PATIENCE: &str = "SET LOCAL lock_timeout = '2s'";
 
-/// For the locks that publishing needs before a stream; nobody who reads or writes waits behind them.
-const MENDING_PATIENCE: &str = "SET lock_timeout = '5s'";
+/// From this version on a publication may name schemas, filter rows and leave columns out.
+pub(super) const NARROWED_SINCE: u32 = 150_000;
 
 /// From this version on a replica identity may hold no generated column, which are not published.
 const GENERATED_FORBIDDEN_SINCE: u32 = 180_000;
@@ -33,6 +30,8 @@ pub(super) struct Table {
     /// Whether `REPLICA IDENTITY FULL` would help.
     pub full_helps: bool,
     pub is_published: bool,
+    /// Whether only some of its rows or columns are published.
+    pub is_narrowed: bool,
     /// `relreplident`.
     identity: String,
 }
@@ -50,6 +49,8 @@ fn statement(version: u32) -> String {
     } else {
         "true"
     };
+    let narrowed =
+        if version >= NARROWED_SINCE { "r.prqual IS NOT NULL OR r.prattrs IS NOT NULL" } else { "false" };
     format!(
         "SELECT n.nspname, c.relname, CASE
                 WHEN c.relkind = 'f' THEN 'foreign'
@@ -60,11 +61,10 @@ fn statement(version: u32) -> String {
                 WHEN c.relreplident = 'f' AND {full} OR c.relreplident = 'd' AND {KEY} i.indisprimary)
                      OR c.relreplident = 'i' AND {KEY} i.indisreplident) THEN 'captured'
                 ELSE 'no identity' END,
-            {full},
-            EXISTS (SELECT FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
-                    WHERE r.prrelid = c.oid AND p.pubname::text = $1),
-            c.relreplident::text
+            {full}, r.oid IS NOT NULL, COALESCE({narrowed}, false), c.relreplident::text
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        LEFT JOIN pg_publication_rel r ON r.prrelid = c.oid
+            AND r.prpubid = (SELECT p.oid FROM pg_publication p WHERE p.pubname::text = $1)
         WHERE c.relkind IN ('r', 'f') AND c.relpersistence <> 't' AND {FOREIGN_SCHEMAS}
         ORDER BY n.nspname COLLATE \"C\", c.relname COLLATE \"C\""
     )
@@ -87,7 +87,8 @@ pub(super) async fn tables(session: &Session, slot: &SlotName) -> Result<Vec<Tab
             obstacle,
             full_helps: row.get(3),
             is_published: row.get(4),
-            identity: row.get(5),
+            is_narrowed: row.get(5),
+            identity: row.get(6),
         }
     };
     Ok(rows.iter().map(table).collect())
@@ -95,7 +96,9 @@ pub(super) async fn tables(session: &Session, slot: &SlotName) -> Result<Vec<Tab
 
 impl Table {
     pub fn not_captured(&self) -> Option<NotCaptured> {
-        self.obstacle.map(|reason| NotCaptured { table: self.name.clone(), reason })
+        let is_whole = self.is_published && !self.is_narrowed;
+        let reason = self.obstacle.or((!is_whole).then_some(NotCapturedReason::NotPublishedYet));
+        reason.map(|reason| NotCaptured { table: self.name.clone(), reason })
     }
 }
 
@@ -107,6 +110,12 @@ pub(super) async fn published(session: &Session, slot: &SlotName) -> Result<Vec<
         WHERE p.pubname::text = $1 ORDER BY n.nspname COLLATE \"C\", c.relname COLLATE \"C\"";
     let rows = session.all("list the published tables", sql, &[&slot.publication()]).await?;
     Ok(rows.iter().map(|row| TableName { schema: row.get(0), name: row.get(1) }).collect())
+}
+
+/// Whether there is a publication of ours.
+pub(super) async fn stands(session: &Session, slot: &SlotName) -> Result<bool, SourceError> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname::text = $1)";
+    Ok(session.one("look for the publication", sql, &[&slot.publication()]).await?.get(0))
 }
 
 /// What the comment on our publication holds, as JSON: what must be set back when it goes.
@@ -136,58 +145,13 @@ pub(super) async fn memory(session: &Session, slot: &SlotName) -> Result<Option<
 }
 
 /// Every kind of change, and of partitions their own.
-const PUBLISHED: &str = "publish = 'insert, update, delete, truncate', publish_via_partition_root = false";
+pub(super) const PUBLISHED: &str =
+    "publish = 'insert, update, delete, truncate', publish_via_partition_root = false";
 
 /// Makes the publication, without any table.
 pub(super) async fn create(session: &Session, slot: &SlotName) -> Result<(), SourceError> {
     let sql = format!("CREATE PUBLICATION {} WITH ({PUBLISHED})", quote_identifier(slot.publication()));
     Ok(session.run("make the publication", &sql).await?)
-}
-
-/// Brings the publication to the tables whose changes can be captured. Removing comes first: it is what keeps the
-/// source's own statements from failing.
-pub(super) async fn align(session: &Session, slot: &SlotName, tables: &[Table]) -> Result<(), SourceError> {
-    let names = |which: &dyn Fn(&&Table) -> bool| -> Vec<String> {
-        tables.iter().filter(which).map(|table| format!("ONLY {}", table.name.quoted())).collect()
-    };
-    publish_everything(session, slot).await?;
-    let gone = names(&|table| table.is_published && table.obstacle.is_some());
-    let new = names(&|table| !table.is_published && table.obstacle.is_none());
-    for (verb, names) in [("DROP", gone), ("ADD", new)] {
-        for some in names.chunks(AT_ONCE) {
-            let publication = quote_identifier(slot.publication());
-            let sql = format!("ALTER PUBLICATION {publication} {verb} TABLE {}", some.join(", "));
-            session.run("publish tables", &sql).await?;
-        }
-    }
-    Ok(())
-}
-
-/// Somebody may have changed what the publication publishes: then updates or rows would be missing in silence.
-async fn publish_everything(session: &Session, slot: &SlotName) -> Result<(), SourceError> {
-    let act = "read what the publication publishes";
-    let whole = "SELECT bool_and(pubinsert AND pubupdate AND pubdelete AND pubtruncate AND NOT pubviaroot)
-        FROM pg_publication WHERE pubname::text = $1";
-    let row = session.one(act, whole, &[&slot.publication()]).await?;
-    if row.get::<_, Option<bool>>(0) == Some(false) {
-        let sql = format!("ALTER PUBLICATION {} SET ({PUBLISHED})", quote_identifier(slot.publication()));
-        session.run("publish every kind of change", &sql).await?;
-    }
-    Ok(())
-}
-
-/// Takes tables in that are new, and out those that lost their identity, before a stream begins. What cannot be done now
-/// is told and left to the next time: changes that are not streamed would cost the source its disk.
-pub(super) async fn mend(session: &Session, slot: &SlotName) {
-    let mended = async {
-        session.run("publish tables", MENDING_PATIENCE).await?;
-        let tables = tables(session, slot).await?;
-        align(session, slot, &tables).await
-    };
-    if let Err(error) = mended.await {
-        let (slot, cause) = (slot.name(), keepsake_domain::chain(&error));
-        tracing::warn!(slot, cause, "the publication stays as it is; keepsake protect tries again");
-    }
 }
 
 /// Sets `REPLICA IDENTITY FULL` where a table has no other and it helps. What it was is written down before, so that a

@@ -1,8 +1,8 @@
 //! Changes as the server streams them from our slot.
 
 use super::PostgresChanges;
+use super::align;
 use super::lend::Lend;
-use super::publication;
 use super::pulse::{Pulse, SILENCE, WAL_SENDER_TIMEOUT};
 use super::slot::{self, SlotName};
 use super::wire::{Message, Pen, Wire, halves, query, server_message};
@@ -42,7 +42,7 @@ pub(super) async fn open(source: &PostgresChanges, from: Lsn) -> Result<SlotStre
     if let Some(how) = &state.lost {
         return Err(slot.lost(&place, how));
     }
-    publication::mend(&session, &slot).await;
+    align::mend(&session, &slot).await;
     let (mut wire, mut pen) = log_in_for_replication(source, &place).await?;
     let mut settings = pinned(session.version, &session.encoding);
     settings.push(WAL_SENDER_TIMEOUT);

@@ -94,6 +94,8 @@ pub struct Boundary {
     pub sequences: Vec<SequenceValue>,
     /// SHA-256 over the definitions of everything that users made, 64 hexadecimal digits.
     pub schema_fingerprint: String,
+    /// Tables whose changes are not captured from here on, sorted.
+    pub not_captured: Vec<NotCaptured>,
 }
 
 /// The database whose changes are captured.
@@ -119,8 +121,7 @@ pub trait ChangeSource: Send + Sync {
     async fn unprotect(&self) -> Result<Unprotected, SourceError>;
 
     /// Streams the changes of whole transactions, in the order of their commits, from `from` on. Whatever was confirmed
-    /// before is not sent again. Tables that are new join before it begins, and those that lost their replica identity
-    /// leave; either changes the schema's fingerprint.
+    /// before is not sent again. Tables join and leave before it begins, as at a boundary.
     ///
     /// # Errors
     /// [`SourceError`]; that somebody else streams from the slot passes.
@@ -133,7 +134,9 @@ pub trait ChangeSource: Send + Sync {
     /// [`SourceError`].
     async fn mark(&self) -> Result<Mark, SourceError>;
 
-    /// Snapshot, clock, sequences and schema as they are now.
+    /// Snapshot, clock, sequences and schema as they are now. Just before, tables that are new join, those that lost their
+    /// replica identity leave, and what somebody else left out is published again; each changes the schema's fingerprint.
+    /// What cannot be done now, because a table is locked, is left to the next call and told in `not_captured`.
     ///
     /// # Errors
     /// [`SourceError`].

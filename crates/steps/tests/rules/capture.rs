@@ -6,8 +6,8 @@ use keepsake_domain::{Classified, FailureClass, GapReason, Lsn};
 use keepsake_steps::ports::{ChangeSource, KeyHolder, ProtectWishes, Repository};
 use keepsake_steps::{
     Capture, Captured, ChangesManifest, Damage, Depth, ProtectedSource, SegmentBounds, StandingChanges,
-    StepError, Until, capture_changes, change_history, changes_keys, changes_of, open_backup, protect_source,
-    verify_links, verify_segment,
+    StepError, Until, capture_changes, change_history, changes_keys, changes_of, not_captured_at,
+    open_backup, protect_source, verify_links, verify_segment,
 };
 use keepsake_testkit::{
     Fault, Faults, Faulty, FaultyRepository, Gate, MemoryChangeSource, MemoryKeyHolder, MemoryRepository,
@@ -412,6 +412,34 @@ async fn a_changed_schema_is_marked_in_the_segment_behind_it_and_ends_a_span() {
     let changed: Vec<bool> =
         standing.iter().filter_map(StandingChanges::segment).map(|one| one.schema_changed).collect();
     assert_eq!(changed.iter().filter(|changed| **changed).count(), 1, "{changed:?}");
+}
+
+#[tokio::test]
+async fn tables_that_are_not_captured_are_told_as_they_were_at_each_point() {
+    let bench = ready().await;
+    bench.once().await;
+    let before = bench.standing().await.last().unwrap().boundary().position.lsn;
+    bench.source.create_bare_table("made_later");
+    bench.write();
+    bench.once().await;
+    bench.once().await;
+    let standing = bench.standing().await;
+    let told =
+        |lsn| not_captured_at(&standing, lsn).iter().map(|one| one.table.to_string()).collect::<Vec<_>>();
+    assert_eq!(told(before), Vec::<String>::new());
+    assert_eq!(told(bench.source.lsn()), ["public.made_later"]);
+    // Each run says it once, and not in each of its segments.
+    let said = |one: &&StandingChanges| one.segment().is_some_and(|segment| segment.not_captured.is_some());
+    assert_eq!(standing.iter().filter(said).count(), 3);
+    assert!(standing.len() > 4);
+    // Of an older program only the chain says it.
+    let mut old = standing.clone();
+    for one in &mut old {
+        if let ChangesManifest::Segment(segment) = &mut one.manifest {
+            segment.not_captured = None;
+        }
+    }
+    assert_eq!(not_captured_at(&old, bench.source.lsn()), []);
 }
 
 #[tokio::test]

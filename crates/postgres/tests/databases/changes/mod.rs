@@ -1,5 +1,6 @@
 //! Capturing changes, on real servers.
 
+mod aligned;
 mod decode;
 mod fingerprint;
 mod governed;
