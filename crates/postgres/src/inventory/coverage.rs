@@ -10,9 +10,13 @@ const OWN: &str =
     "NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
     AND d.deptype = 'e')";
 
-/// Without primary key and without another identity, so that the WAL does not say which row was changed.
+/// Without primary key and without another identity, so that the WAL does not say which row was changed. A key that is
+/// checked only at the commit identifies no row to Postgres.
 const NO_IDENTITY: &str = "c.relkind = 'r' AND c.relpersistence = 'p' AND (c.relreplident = 'n'
-    OR c.relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary))";
+    OR c.relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary
+        AND i.indimmediate AND i.indisvalid)
+    OR c.relreplident = 'i' AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisreplident
+        AND i.indimmediate AND i.indisvalid))";
 
 fn relations(which: &str) -> String {
     format!(
