@@ -6,7 +6,9 @@ use crate::failure::Failure;
 use crate::standing::{certificates, concerns_one_backup};
 use crate::terminal::{print, print_json};
 use crate::text;
-use keepsake_domain::{BackupId, Certificate, Classified, FailureClass, Lineage, Timestamp, Verdict, chain};
+use keepsake_domain::{
+    BackupId, Certificate, Classified, FailureClass, Lineage, RecoveredPoint, Timestamp, Verdict, chain,
+};
 use keepsake_steps::ports::{Clock, Repository};
 use keepsake_steps::{StandingBackup, manifest_keys, read_backup};
 use serde::Serialize;
@@ -35,6 +37,8 @@ struct ListedBackup {
     /// Of the newest certificate; `null` when no restore of it was ever recorded here.
     verdict: Option<Verdict>,
     proven_at: Option<Timestamp>,
+    /// The point in time that it was brought to then; `null` when it was restored as it is.
+    recovered: Option<RecoveredPoint>,
 }
 
 /// A manifest that stands and cannot be read.
@@ -101,6 +105,7 @@ fn listed(backup: &StandingBackup, newest: Option<&Certificate>, now: Timestamp)
         server_version: manifest.server.server_version,
         verdict: newest.map(|certificate| certificate.verdict),
         proven_at: newest.map(|certificate| certificate.compared_at),
+        recovered: newest.and_then(|certificate| certificate.recovered.clone()),
     }
 }
 
@@ -125,6 +130,7 @@ fn for_people(listing: &Listing, now: Timestamp) -> String {
             text::size(backup.stored_bytes),
             proof(backup.verdict, backup.proven_at, now)
         ));
+        lines.extend(backup.recovered.iter().map(brought_to));
     }
     lines.extend(
         listing.unreadable.iter().map(|broken| format!("unreadable: {}: {}", broken.key, broken.error)),
@@ -136,6 +142,15 @@ fn sorted_by_lineage(backups: &[ListedBackup]) -> Vec<&ListedBackup> {
     let mut sorted: Vec<&ListedBackup> = backups.iter().collect();
     sorted.sort_by(|a, b| (&a.source, &a.lineage, a.backup_id).cmp(&(&b.source, &b.lineage, b.backup_id)));
     sorted
+}
+
+/// Which point in time the newest restore brought it to.
+fn brought_to(point: &RecoveredPoint) -> String {
+    let old = match point.not_captured.len() {
+        0 => String::new(),
+        tables => format!("; {tables} tables are not captured and were as of the backup"),
+    };
+    format!("    brought to {}: up to {} ({}){old}", point.target, point.at, point.lsn)
 }
 
 /// What the newest certificate says, for people.

@@ -1,7 +1,7 @@
 //! The way to a point in time, as a restore's plan shows it.
 
 use crate::text;
-use keepsake_domain::{NotCaptured, Position, RecoveryTarget, Timestamp};
+use keepsake_domain::{GapReason, NotCaptured, Position, RecoveryTarget, Timestamp};
 use keepsake_steps::{RecoveryRoute, StandingChanges};
 use serde::Serialize;
 use std::fmt;
@@ -24,6 +24,9 @@ pub struct RecoveryShown {
     captured: Option<Position>,
     /// Transactions in segments that are not read, since they lie behind the target.
     transactions_left_out: u64,
+    /// Why the newest point is not the end of what was captured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stopped_by: Option<GapReason>,
     /// Tables that hold the full backup's rows, whatever the target.
     not_captured: Vec<NotCaptured>,
 }
@@ -43,6 +46,7 @@ impl RecoveryShown {
             ends: route.plan.ends,
             captured: route.captured,
             transactions_left_out: route.transactions_behind,
+            stopped_by: route.plan.stopped_by.clone(),
             not_captured: route.not_captured.clone(),
         }
     }
@@ -77,12 +81,21 @@ impl RecoveryShown {
                 text::count(self.transactions_left_out)
             )?;
         }
+        if let Some(reason) = &self.stopped_by {
+            writeln!(f, "  NOT FURTHER {reason}")?;
+        }
         for one in &self.not_captured {
             writeln!(
                 f,
                 "  NOT CAPTURED {}: it comes back as the full backup held it ({})",
                 one.table,
                 one.reason.advice()
+            )?;
+        }
+        if !self.not_captured.is_empty() {
+            writeln!(
+                f,
+                "  foreign keys between these and other tables are made without validation where their rows do not fit"
             )?;
         }
         Ok(())

@@ -14,7 +14,7 @@ use crate::standing::certificates;
 use crate::terminal::{Progress, note, print, print_json};
 use crate::text;
 use keepsake_domain::{
-    Certificate, Classified, ConnectionUrl, GlobalsOutcome, MissingRoles, RecoveredPoint, Verdict,
+    Certificate, Classified, ConnectionUrl, GlobalsOutcome, MissingRoles, RecoveredPoint, TableName, Verdict,
 };
 use keepsake_postgres::{PgBin, PostgresTarget};
 use keepsake_steps::ports::{Clock, Repository, Target};
@@ -284,7 +284,7 @@ fn for_people(restored: &Restored<'_>) -> String {
         ),
         format!("  manifest   sha256 {}", certificate.manifest_sha256),
     ];
-    lines.extend(certificate.recovered.iter().map(recovered_text));
+    lines.extend(certificate.recovered.iter().flat_map(recovered_text));
     let phase =
         |(name, took): (&String, &u64)| format!("{name} {}", text::span(Duration::from_millis(*took)));
     let phases: Vec<String> = certificate.phase_milliseconds.iter().map(phase).collect();
@@ -303,15 +303,17 @@ fn for_people(restored: &Restored<'_>) -> String {
     lines.join("\n")
 }
 
-fn recovered_text(point: &RecoveredPoint) -> String {
-    format!(
+fn recovered_text(point: &RecoveredPoint) -> Vec<String> {
+    let reached = format!(
         "  point      {}: {} transactions of {} segments behind the backup, the last committed at {} (WAL position {})",
         point.target,
         text::count(point.transactions),
         text::count(point.segments),
         point.at,
         point.lsn
-    )
+    );
+    let old = |table: &TableName| format!("  NOT CAPTURED {table}: its rows are those of the backup");
+    [vec![reached], point.not_captured.iter().map(old).collect()].concat()
 }
 
 /// What came of `--roles`.

@@ -31,8 +31,9 @@ impl Changes {
         target: Arc<dyn ChangeTarget>,
     ) -> Result<Option<Self>, Failure> {
         let Some(route) = route else { return Ok(None) };
+        let not_captured = route.not_captured.into_iter().map(|one| one.table).collect();
         let segments = open_all(repository, key, route.segments).await?;
-        Ok(Some(Self { target, replay: Replay { segments, target: route.plan.target } }))
+        Ok(Some(Self { target, replay: Replay { segments, target: route.plan.target, not_captured } }))
     }
 
     /// Reads every segment to its end, before anything is changed.
@@ -41,7 +42,7 @@ impl Changes {
     /// Naming the first segment that is damaged or of another history.
     pub async fn check(&self, restore: &Restore, progress: &Arc<Progress>) -> Result<(), Failure> {
         progress.step_over(&format!("checking {} segments", self.replay.segments.len()), self.raw_bytes());
-        Ok(check_segments(restore, &self.replay.segments, &shown(progress)).await?)
+        Ok(check_segments(restore, &self.replay, &shown(progress)).await?)
     }
 
     /// Applies them. Answers what the database must hold then, and which point that is.
@@ -65,6 +66,7 @@ impl Changes {
             at: replayed.last.map_or(manifest.snapshot_at, |last| last.committed_at),
             segments: replayed.segments,
             transactions: replayed.transactions,
+            not_captured: self.replay.not_captured.clone(),
         };
         Ok((replayed.expected, Some(point)))
     }

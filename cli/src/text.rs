@@ -53,6 +53,17 @@ pub fn instant(instant: Timestamp, now: Timestamp) -> String {
     }
 }
 
+/// A point in time as `restore --at` takes it, with its age: `2026-11-21 01:20:00.123456+00, 3 min 5 s ago`.
+#[must_use]
+pub fn point_in_time(instant: Timestamp, now: Timestamp) -> String {
+    // Cut off, it would name an earlier point than was meant.
+    let time = instant.strftime("%Y-%m-%d %H:%M:%S%.6f+00");
+    match age(instant, now) {
+        Some(age) => format!("{time}, {} ago", span(age)),
+        None => format!("{time}, in the future by this machine's clock"),
+    }
+}
+
 /// How long ago it was; `None` when it is yet to come by this machine's clock.
 #[must_use]
 pub fn age(instant: Timestamp, now: Timestamp) -> Option<Duration> {

@@ -176,5 +176,5 @@ fn until(gap: &Gap, now: Timestamp) -> String {
 }
 
 fn point(position: &Position, now: Timestamp) -> String {
-    format!("{} ({})", text::instant(position.at, now), position.lsn)
+    format!("{} ({})", text::point_in_time(position.at, now), position.lsn)
 }

@@ -1,6 +1,6 @@
 //! Changes that were captured bring a restore to any point in time, and what was damaged brings it nowhere.
 
-use crate::bench::Bench;
+use crate::bench::{Bench, ended};
 use crate::database::{Database, Server};
 use crate::program::{Ended, command};
 use keepsake_folder::FolderRepository;
@@ -263,6 +263,134 @@ fn damaged_changes_are_refused_before_anything_is_changed() {
     refused(&["cannot be restored"]);
     std::fs::write(&objects[1], &whole).unwrap();
     protected.restore(&target, &["--latest"]).ok();
+}
+
+#[test]
+fn foreign_keys_of_tables_that_are_not_captured_never_fail_a_restore_at_its_end_and_are_told() {
+    let protected = Protected::with(
+        "CREATE TABLE guests (id integer PRIMARY KEY, name text);
+         CREATE TABLE words (word text UNIQUE, id integer UNIQUE);
+         CREATE TABLE diary (line text, guest integer, CONSTRAINT \"of Whom\" FOREIGN KEY (guest) REFERENCES guests ON DELETE CASCADE);
+         COMMENT ON CONSTRAINT \"of Whom\" ON diary IS 'one; and two';
+         CREATE TABLE greetings (id integer PRIMARY KEY, word text REFERENCES words (word));
+         CREATE TABLE wishes (id integer, PRIMARY KEY (id), word integer REFERENCES words (id));
+         CREATE TABLE seats (id integer PRIMARY KEY, guest integer REFERENCES guests);
+         CREATE TABLE notes (day integer, guest integer REFERENCES guests) PARTITION BY LIST (day);
+         CREATE TABLE notes_1 PARTITION OF notes FOR VALUES IN (1);
+         INSERT INTO guests SELECT n, 'guest' FROM generate_series(1, 9) n; INSERT INTO words VALUES ('hello', 1);
+         INSERT INTO diary VALUES ('first', 1), ('last', 9); INSERT INTO notes VALUES (1, 9); INSERT INTO seats VALUES (1, 1)",
+    );
+    protected.backup();
+    protected.source.sql(
+        "DELETE FROM notes; DELETE FROM guests WHERE id = 9; INSERT INTO words VALUES ('welcome', 2);
+         INSERT INTO greetings VALUES (1, 'welcome'); INSERT INTO seats VALUES (2, 2); INSERT INTO wishes VALUES (1, 1)",
+    );
+    protected.capture(false);
+
+    let target = Database::empty(Server::Target);
+    let plan = protected.restore(&target, &["--latest", "--plan"]).ok().stdout;
+    assert!(plan.contains("NOT CAPTURED public.diary") && plan.contains("without validation"), "{plan}");
+    let restored = protected.restore(&target, &["--latest", "--json"]).ok().json();
+    let certificate = &restored["certificate"];
+    assert_eq!(certificate["verdict"], "passed");
+    let left_out: Vec<(&str, &str)> = certificate["left_out"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["rule"].as_str().unwrap(), one["object"].as_str().unwrap()))
+        .collect();
+    let expected = [
+        ("foreign_key_validation", "validation of foreign key \"of Whom\" on public.diary"),
+        ("foreign_key_validation", "validation of foreign key greetings_word_fkey on public.greetings"),
+    ];
+    // From version 18 on the key of a partitioned table is made too.
+    let partitioned = match target.sql("SHOW server_version_num").trim().parse::<u32>().unwrap() {
+        ..180_000 => ("foreign_key", "foreign key notes_guest_fkey on public.notes"),
+        _ => ("foreign_key_validation", "validation of foreign key notes_guest_fkey on public.notes"),
+    };
+    let told: std::collections::BTreeSet<_> = left_out.into_iter().collect();
+    assert_eq!(told, expected.into_iter().chain([partitioned]).collect());
+    let not_captured: Vec<&str> = certificate["recovered"]["not_captured"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|table| table["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(not_captured, ["diary", "notes_1", "words"]);
+    // Those that rows obey are validated, the others are not, and the comment is there.
+    let keys = "SELECT string_agg(conname || ' ' || convalidated, ',' ORDER BY conname COLLATE \"C\") FROM pg_constraint
+        WHERE contype = 'f' AND conrelid <> 'notes'::regclass AND conparentid = 0";
+    assert_eq!(
+        target.sql(keys).trim(),
+        "greetings_word_fkey false,of Whom false,seats_guest_fkey true,wishes_word_fkey true"
+    );
+    let comment = "SELECT obj_description(oid, 'pg_constraint') FROM pg_constraint WHERE conname = 'of Whom'";
+    assert_eq!(target.sql(comment).trim(), "one; and two");
+}
+
+#[test]
+fn a_transaction_that_is_not_there_is_refused_before_anything_is_changed() {
+    let protected = Protected::with(SCHEMA);
+    protected.backup();
+    let rolled_back = protected.source.sql("BEGIN; SELECT pg_current_xact_id(); ROLLBACK");
+    protected.source.sql(HISTORY[0]);
+    protected.capture(false);
+    let target = Database::empty(Server::Target);
+    let refused = protected.restore(&target, &["--xid", rolled_back.trim()]);
+    assert!(refused.stderr.contains("nothing was changed on the target"), "{}", refused.stderr);
+    refused.failed(12, &["is not among the changes"]);
+    assert_eq!(target.sql("SELECT to_regnamespace('keepsake_restore') IS NULL").trim(), "t");
+    protected.restore(&target, &["--latest"]).ok();
+}
+
+#[test]
+fn changes_behind_the_point_are_not_read_so_that_their_damage_does_not_matter() {
+    let protected = Protected::with(SCHEMA);
+    protected.backup();
+    let first = point_after(&protected.source, HISTORY[0]);
+    protected.capture(false);
+    let second = point_after(&protected.source, HISTORY[1]);
+    protected.capture(false);
+    let last = protected.segments(".seg.zst.age").pop().unwrap();
+    std::fs::write(&last, b"damaged").unwrap();
+    for named in [["--at", &first.time], ["--lsn", &first.lsn], ["--xid", &first.xid]] {
+        let target = Database::empty(Server::Target);
+        protected.restore(&target, &named).ok();
+        assert_eq!(without_sequences(&target.rows()), without_sequences(&first.rows), "{named:?}");
+    }
+    let target = Database::empty(Server::Target);
+    protected.restore(&target, &["--at", &second.time]).failed(13, &["cannot be restored"]);
+}
+
+#[test]
+fn the_newest_point_says_why_it_is_not_further_and_the_window_prints_points_that_restore_takes() {
+    let protected = Protected::with(SCHEMA);
+    protected.backup();
+    let before = point_after(&protected.source, HISTORY[0]);
+    protected.capture(false);
+    protected.source.sql("ALTER TABLE gifts ADD note text");
+    protected.capture(false);
+    let target = Database::empty(Server::Target);
+    let plan = protected.restore(&target, &["--latest", "--plan"]).ok().stdout;
+    assert!(plan.contains("NOT FURTHER the schema changed"), "{plan}");
+    let window = ended(&mut command(&["window", "--repo", &protected.bench.repo()])).ok().stdout;
+    let (_, span) = window.split_once("from ").unwrap();
+    let (oldest, rest) = span.split_once(" to ").unwrap();
+    for point in [oldest, rest] {
+        let time = point.split_once(", ").unwrap().0;
+        protected.restore(&target, &["--at", time, "--plan"]).ok();
+    }
+    let time = rest.split_once(", ").unwrap().0;
+    protected.restore(&target, &["--at", time, "--record"]).ok();
+    assert_eq!(without_sequences(&target.rows()), without_sequences(&before.rows));
+    let list = protected.bench.list(&protected.bench.repo());
+    let recovered = &list["backups"][0]["recovered"];
+    assert_eq!(
+        (&recovered["transactions"], &recovered["not_captured"][0]["name"]),
+        (&1.into(), &"diary".into())
+    );
+    let shown = ended(&mut command(&["list", "--repo", &protected.bench.repo()])).ok().stdout;
+    assert!(shown.contains("brought to") && shown.contains("1 tables are not captured"), "{shown}");
 }
 
 #[test]

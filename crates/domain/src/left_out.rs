@@ -29,11 +29,16 @@ pub enum LeftOutRule {
     ProviderPublication,
     /// Owners and rights were not wanted.
     Ownership,
+    /// Rows of a table that is not captured, or rows that it refers to, are of another time than the rest: the key stands,
+    /// and not every row obeys it.
+    ForeignKeyValidation,
+    /// The same of a partitioned table, where the server makes no key without looking at the rows.
+    ForeignKey,
 }
 
 impl LeftOutRule {
     /// The whole list.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::EventTrigger,
         Self::ProviderEventTrigger,
         Self::PublicSchemaOwner,
@@ -44,6 +49,8 @@ impl LeftOutRule {
         Self::ProviderRows,
         Self::ProviderPublication,
         Self::Ownership,
+        Self::ForeignKeyValidation,
+        Self::ForeignKey,
     ];
 
     /// The name that stands in JSON and in documents.
@@ -60,6 +67,8 @@ impl LeftOutRule {
             Self::ProviderRows => "provider_rows",
             Self::ProviderPublication => "provider_publication",
             Self::Ownership => "ownership",
+            Self::ForeignKeyValidation => "foreign_key_validation",
+            Self::ForeignKey => "foreign_key",
         }
     }
 
@@ -74,7 +83,9 @@ impl LeftOutRule {
             | Self::PublicSchemaRights
             | Self::ExtensionComment
             | Self::DefaultPrivileges
-            | Self::Ownership => &Provider::ALL,
+            | Self::Ownership
+            | Self::ForeignKeyValidation
+            | Self::ForeignKey => &Provider::ALL,
         }
     }
 
@@ -100,6 +111,9 @@ impl LeftOutRule {
             Self::ProviderRows => "the target's provider keeps its own there, or the backup had none",
             Self::ProviderPublication => "the target's provider made it already",
             Self::Ownership => "owners and rights were not wanted (--missing-roles skip-ownership)",
+            Self::ForeignKeyValidation | Self::ForeignKey => {
+                "changes of one of its tables are not captured, and rows refer to rows that are not there at this point"
+            }
         }
     }
 
@@ -117,6 +131,12 @@ impl LeftOutRule {
             Self::ProviderRows => "nothing; they say something about the server that they stand on",
             Self::ProviderPublication => "nothing; its tables are added to the one that is there",
             Self::Ownership => "ALTER … OWNER TO and GRANT, once the roles are there",
+            Self::ForeignKeyValidation => {
+                "correct or delete the rows that refer to nothing, then ALTER TABLE … VALIDATE CONSTRAINT …"
+            }
+            Self::ForeignKey => {
+                "correct or delete the rows that refer to nothing, then add it as the backup's schema has it"
+            }
         }
     }
 }
@@ -239,6 +259,11 @@ impl LeftOut {
         match self.rule {
             LeftOutRule::EventTrigger | LeftOutRule::ProviderEventTrigger => {
                 object == self.object || quoted.as_deref() == Some(object)
+            }
+            LeftOutRule::ForeignKey => {
+                let names =
+                    object.strip_prefix("table constraint ").zip(self.object.strip_prefix("foreign key "));
+                names.is_some_and(|(one, other)| one == other)
             }
             LeftOutRule::ProviderSchema => self.schema().is_some_and(|schema| {
                 object == format!("schema {schema}") || object.contains(&format!(" {schema}."))
@@ -381,6 +406,10 @@ mod tests {
         let schema = LeftOut::of(LeftOutRule::ProviderSchema, &entry("SCHEMA", "auth", "app"));
         assert!(schema.explains("schema auth") && schema.explains("policy own on auth.users"));
         assert!(!schema.explains("table public.auth") && !schema.explains("schema authors"));
+        let key = LeftOut { rule: LeftOutRule::ForeignKey, object: "foreign key k on public.a".to_owned() };
+        assert!(
+            key.explains("table constraint k on public.a") && !key.explains("table constraint k on public.b")
+        );
         let comment = LeftOut::of(LeftOutRule::ExtensionComment, &attached(entry("EXTENSION", "hstore", "")));
         assert!(!comment.explains("extension hstore"));
     }

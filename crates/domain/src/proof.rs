@@ -56,6 +56,9 @@ pub struct RecoveredPoint {
     pub segments: u64,
     /// Transactions that were replayed.
     pub transactions: u64,
+    /// Tables whose changes are not captured: their rows are those of the backup, whatever the point.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_captured: Vec<TableName>,
 }
 
 /// What was proven by restoring one backup. Stored in the catalog and beside the manifest.

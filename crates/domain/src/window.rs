@@ -63,7 +63,9 @@ pub struct SegmentFacts {
     pub start: Lsn,
     /// Its end.
     pub ends: BoundaryFacts,
-    /// The latest time of a commit in it.
+    /// The earliest time of a commit in it; `None` without transactions.
+    pub first_commit_at: Option<Timestamp>,
+    /// The latest.
     pub last_commit_at: Option<Timestamp>,
 }
 

@@ -62,6 +62,8 @@ pub struct ChangeReader {
     transactions: u64,
     last: Option<LastTransaction>,
     has_ended: bool,
+    /// Whether changes are looked at and not gathered.
+    only_looks: bool,
 }
 
 #[derive(Debug)]
@@ -87,7 +89,14 @@ impl ChangeReader {
             transactions: 0,
             last: None,
             has_ended: false,
+            only_looks: false,
         }
+    }
+
+    /// As [`Self::new`], to find what a replay would be refused for: it gathers nothing and answers no rows.
+    #[must_use]
+    pub fn looking(rules: ReplayRules) -> Self {
+        Self { only_looks: true, ..Self::new(rules) }
     }
 
     /// Begins a segment, which describes its relations anew.
@@ -198,6 +207,9 @@ impl ChangeReader {
             return Err(strange(lsn, "a message of no known kind"));
         };
         let layout = self.layout(*relation, lsn)?;
+        if self.only_looks {
+            return Ok(None);
+        }
         let full = (!self.net.takes(&layout)).then(|| self.close_at(before));
         match change {
             Message::Insert { new, .. } => self.net.insert(&layout, new, lsn)?,
@@ -221,6 +233,9 @@ impl ChangeReader {
             if *parts != self.rules.destinations.parts_of(table) {
                 return Err(partly_emptied(table, lsn));
             }
+        }
+        if self.only_looks {
+            return Ok(None);
         }
         // What an earlier key gathered of these tables is gone with their rows.
         emptied.values().for_each(|(layout, _)| self.net.truncate(layout));
@@ -277,8 +292,8 @@ fn not_found(xid: u64) -> StepError {
         format!(
             "transaction {xid} is not among the changes: it was rolled back, or changed nothing that is captured"
         ),
-        AT_RISK,
-        "restore into a new empty database, to a time or a WAL position",
+        "nothing was changed on the target",
+        "restore to a time or a WAL position: keepsake window --repo <URL> shows those that can be restored",
     )
 }
 

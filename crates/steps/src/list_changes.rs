@@ -234,6 +234,7 @@ pub fn change_history(backups: &[StandingBackup], changes: &[StandingChanges]) -
             ChangesManifest::Segment(segment) => segments.push(SegmentFacts {
                 start: segment.start_lsn,
                 ends: standing.boundary(),
+                first_commit_at: segment.first_commit_at,
                 last_commit_at: segment.last_commit_at,
             }),
         }

@@ -4,16 +4,16 @@ use crate::StepError;
 use crate::change_reader::{BATCH_BYTES, ChangeReader, LastTransaction, ReplayRules};
 use crate::list_changes::StandingChanges;
 use crate::ports::{
-    AppliedChanges, ChangeApplier, ChangeBatch, ChangeTarget, ChangedTable, Chunk, ChunkReceiver, Repository,
+    AppliedChanges, ChangeApplier, ChangeBatch, ChangePosition, ChangeTarget, ChangedTable, Chunk,
+    ChunkReceiver, Repository,
 };
 use crate::restore_backup::{Restore, all_parts_stand};
 use crate::row_layout::Destinations;
 use crate::streams::download_opened;
-use crate::verify_archive::Depth;
-use crate::verify_changes::verify_segment;
-use keepsake_archive::{BackupIdentity, SegmentDecoder, SegmentManifest, SegmentRecord};
+use keepsake_archive::{BackupIdentity, SegmentDecoder, SegmentEnd, SegmentManifest, SegmentRecord};
 use keepsake_domain::{
-    FailureClass, RecoveryTarget, RestoredDatabase, RestoredTable, SequenceValue, TableName,
+    Classified, FailureClass, RecoveryTarget, RestoredDatabase, RestoredTable, SequenceValue, TableName,
+    chain,
 };
 use std::collections::BTreeMap;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -34,6 +34,8 @@ pub struct Replay {
     pub segments: Vec<OpenedSegment>,
     /// Where it ends.
     pub target: RecoveryTarget,
+    /// Tables whose changes are not captured: their rows stay the backup's.
+    pub not_captured: Vec<TableName>,
 }
 
 /// What a replay came to.
@@ -52,26 +54,51 @@ pub struct Replayed {
 /// Told of each segment that is read.
 pub type SegmentRead = dyn Fn(&SegmentManifest) + Send + Sync;
 
-/// Reads every segment to its end, and compares the manifests with each other, with their seals and with the backup, before
-/// anything is changed anywhere. A second call reads them again.
+/// Reads every segment up to the target to its end, and compares the manifests with each other, with their seals and with
+/// the backup, before anything is changed anywhere. A second call reads them again.
 ///
 /// # Errors
 /// [`FailureClass::Integrity`] naming the first segment that is damaged, missing, or of another history.
-pub async fn check_segments(
-    restore: &Restore,
-    segments: &[OpenedSegment],
-    read: &SegmentRead,
-) -> Result<(), StepError> {
-    for (index, segment) in segments.iter().enumerate() {
-        let before = index.checked_sub(1).and_then(|before| segments.get(before));
-        let manifest = belongs(restore, segment, before)?;
-        let depth = Depth::Rows(&segment.identity);
-        if let Some(damage) = verify_segment(restore.repository.as_ref(), &segment.standing, depth).await? {
-            return Err(damaged(segment, &damage.finding));
+/// [`FailureClass::Permanent`] when the target is a transaction that is not among the changes.
+pub async fn check_segments(restore: &Restore, replay: &Replay, read: &SegmentRead) -> Result<(), StepError> {
+    let mut reader = ChangeReader::looking(rules(restore, replay, ChangePosition::default()));
+    for (index, segment) in replay.segments.iter().enumerate() {
+        if reader.has_ended() {
+            break;
         }
-        read(manifest);
+        let before = index.checked_sub(1).and_then(|before| replay.segments.get(before));
+        let manifest = belongs(restore, segment, before)?;
+        reader.begin_segment(&manifest.snapshot);
+        let held = read_segment(restore.repository.as_ref(), segment, manifest, async |record| {
+            if let SegmentRecord::Message { lsn, payload } = record {
+                reader.message(lsn, &payload)?;
+            }
+            Ok(())
+        });
+        match held.await {
+            Ok(held) if held == manifest.holds => read(manifest),
+            Ok(held) => {
+                let finding = format!("it holds {held:?}, and its manifest says {:?}", manifest.holds);
+                return Err(damaged(segment, &finding));
+            }
+            Err(error) if error.class() == FailureClass::Integrity => {
+                return Err(damaged(segment, &chain(&error)));
+            }
+            Err(error) => return Err(error),
+        }
     }
-    Ok(())
+    reader.finish().map(drop)
+}
+
+fn rules(restore: &Restore, replay: &Replay, standing: ChangePosition) -> ReplayRules {
+    let manifest = &restore.backup.manifest;
+    ReplayRules {
+        destinations: Destinations::of(&manifest.parts),
+        base: manifest.snapshot.clone(),
+        target: replay.target,
+        standing,
+        batch_bytes: BATCH_BYTES,
+    }
 }
 
 /// Applies the changes of segments that were checked, onto parts that all stand and before the keys are restored, and says
@@ -90,13 +117,7 @@ pub async fn replay_changes(
     let mut applier = target.change_applier().await?;
     let standing = applier.applied().await?;
     let manifest = &restore.backup.manifest;
-    let mut reader = ChangeReader::new(ReplayRules {
-        destinations: Destinations::of(&manifest.parts),
-        base: manifest.snapshot.clone(),
-        target: replay.target,
-        standing: standing.position,
-        batch_bytes: BATCH_BYTES,
-    });
+    let mut reader = ChangeReader::new(rules(restore, replay, standing.position));
     // One batch is gathered while one waits and one is applied.
     let (to, batches) = channel(1);
     let reading = read_all(restore.repository.as_ref(), replay, &mut reader, to, read);
@@ -104,7 +125,7 @@ pub async fn replay_changes(
     // A reader whose batches nobody takes only saw that.
     applied?;
     let sequences = sequences?;
-    target.end_changes().await?;
+    target.end_changes(&replay.not_captured).await?;
     let changed = applier.applied().await?;
     let (transactions, last) = reader.replayed();
     Ok(Replayed {
@@ -166,13 +187,13 @@ async fn apply_all(
     Ok(())
 }
 
-/// Hands every record of a segment to `take`.
+/// Hands every record of a segment to `take`, and answers what it held.
 async fn read_segment(
     repository: &dyn Repository,
     segment: &OpenedSegment,
     manifest: &SegmentManifest,
     take: impl AsyncFnMut(SegmentRecord) -> Result<(), StepError>,
-) -> Result<(), StepError> {
+) -> Result<SegmentEnd, StepError> {
     let decoder = SegmentDecoder::new(&manifest.object.key);
     let drain = |plain| drain(plain, decoder, take);
     download_opened(repository, &manifest.object, None, &segment.identity, drain).await
@@ -182,7 +203,7 @@ async fn drain(
     mut plain: ChunkReceiver,
     mut decoder: SegmentDecoder,
     mut take: impl AsyncFnMut(SegmentRecord) -> Result<(), StepError>,
-) -> Result<(), StepError> {
+) -> Result<SegmentEnd, StepError> {
     loop {
         match plain.recv().await {
             Some(Chunk::Data(bytes)) => {
@@ -191,7 +212,7 @@ async fn drain(
                     take(record).await?;
                 }
             }
-            Some(Chunk::End) => return Ok(decoder.finish().map(drop)?),
+            Some(Chunk::End) => return Ok(decoder.finish()?),
             None => return Err(StepError::WorkerDied { what: "reading a segment".to_owned() }),
         }
     }

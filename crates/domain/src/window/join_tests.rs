@@ -161,7 +161,7 @@ fn captured(events: &[Event], draws: bool) -> Captured {
             Event::Cut if chain.is_some() => {
                 let ends = server.boundary(draws);
                 let end = ends.position.lsn;
-                segments.push(SegmentFacts { start, ends, last_commit_at: None });
+                segments.push(SegmentFacts { start, ends, first_commit_at: None, last_commit_at: None });
                 start = end;
             }
             Event::Full => bases.push(BaseFacts {

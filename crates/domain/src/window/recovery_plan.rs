@@ -1,7 +1,7 @@
 //! Which full backup and which segments bring a restore to its target.
 
-use super::{BaseFacts, BoundaryFacts, ChangeHistory, Position, Reach, SegmentFacts};
-use crate::{BackupId, Bound, Lsn, RecoveryTarget, widen_xid};
+use super::{BaseFacts, BoundaryFacts, ChangeHistory, GapReason, Position, Reach, SegmentFacts};
+use crate::{BackupId, Bound, Lsn, RecoveryTarget, Timestamp, widen_xid};
 use std::fmt;
 
 /// What is restored for a target.
@@ -16,6 +16,8 @@ pub struct RecoveryPlan {
     pub segments: Vec<Lsn>,
     /// Where the last of them ends, or the backup's own position.
     pub ends: Position,
+    /// Why [`RecoveryTarget::Latest`] is not the end of what was captured; `None` where it is, and for other targets.
+    pub stopped_by: Option<GapReason>,
     /// What was asked for, with a transaction's number in 64 bits.
     pub target: RecoveryTarget,
 }
@@ -98,13 +100,21 @@ impl ChangeHistory {
     }
 
     fn plan_from(&self, base: &BaseFacts, reach: &Reach, target: RecoveryTarget) -> RecoveryPlan {
-        let segments = match reach.join {
-            Some((run, join)) => &self.runs[run].segments[join..reach.end],
-            None => &[],
+        let (segments, starts) = match reach.join {
+            Some((run, join)) => {
+                let run = &self.runs[run];
+                (&run.segments[join..reach.end], &run.boundaries[join..reach.end])
+            }
+            None => (&[][..], &[][..]),
         };
         let behind = |segment: &SegmentFacts| segment.ends.position.lsn > base.position.lsn;
         let last = segments.iter().position(|segment| behind(segment) && segment.holds_end_of(&target));
         let segments = &segments[..last.map_or(segments.len(), |last| last + 1)];
+        // None of the last ones is read that lie behind the target as a whole: they may be damaged, and it need not be known.
+        let reaches =
+            |(start, segment): (&BoundaryFacts, &SegmentFacts)| !segment.lies_behind(&target, start);
+        let needed = starts.iter().zip(segments).map(reaches).collect::<Vec<_>>();
+        let segments = &segments[..needed.iter().rposition(|needed| *needed).map_or(0, |last| last + 1)];
         // Nothing of segments that all end before the backup is missing in it.
         let segments = if segments.iter().any(behind) { segments } else { &[] };
         RecoveryPlan {
@@ -112,8 +122,15 @@ impl ChangeHistory {
             base_position: base.position,
             segments: segments.iter().map(|segment| segment.start).collect(),
             ends: segments.last().map_or(base.position, |segment| segment.ends.position),
+            stopped_by: self.stopped_by(reach, &target),
             target,
         }
+    }
+
+    fn stopped_by(&self, reach: &Reach, target: &RecoveryTarget) -> Option<GapReason> {
+        let captured = self.runs.last().map(|run| run.end().lsn);
+        let is_short = *target == RecoveryTarget::Latest && captured > Some(reach.newest.lsn);
+        reach.stopped_by.clone().filter(|_| is_short)
     }
 
     fn unreachable(&self, reaches: &[(&BaseFacts, Reach)], target: RecoveryTarget) -> Unreachable {
@@ -156,6 +173,14 @@ impl BaseFacts {
 }
 
 impl SegmentFacts {
+    /// Whether neither a transaction of the target nor the time of the target itself is in it: sequences at its end are
+    /// needed by who asks for a time before that end, also where no transaction is.
+    fn lies_behind(&self, target: &RecoveryTarget, start: &BoundaryFacts) -> bool {
+        let RecoveryTarget::Time { at, bound } = target else { return false };
+        let is_later = |first: Timestamp| first > *at || (first == *at && *bound == Bound::Exclusive);
+        start.position.at >= *at && self.first_commit_at.is_none_or(is_later)
+    }
+
     /// Whether the replay stops in it at the latest.
     fn holds_end_of(&self, target: &RecoveryTarget) -> bool {
         match target {

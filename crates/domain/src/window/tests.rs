@@ -33,8 +33,9 @@ fn chain(lsn: u64, xid: u64, gap: Option<&str>) -> ChainFacts {
 }
 
 fn segment(start: u64, end: u64, xid: u64, schema: &str) -> SegmentFacts {
-    let last_commit_at = Some(at(end.cast_signed() - 5));
-    SegmentFacts { start: Lsn(start), ends: boundary(end, xid, schema), last_commit_at }
+    let (first_commit_at, last_commit_at) =
+        (Some(at(start.cast_signed() + 5)), Some(at(end.cast_signed() - 5)));
+    SegmentFacts { start: Lsn(start), ends: boundary(end, xid, schema), first_commit_at, last_commit_at }
 }
 
 /// Protected at 100, a full at 120, three segments, a lost slot, a new chain at 500 with a full at 520.
@@ -172,11 +173,42 @@ fn the_latest_full_before_the_target_is_taken_and_no_segment_too_many() {
     assert_eq!(planned(&history, lsn(250)), (id(1), vec![100, 200]));
     assert_eq!(planned(&history, lsn(400)), (id(1), vec![100, 200, 300]));
     assert_eq!(planned(&history, time(250, Bound::Inclusive)), (id(1), vec![100, 200]));
-    // The newest commit of the second segment is at 295: what follows may have committed at that second too.
-    assert_eq!(planned(&history, time(295, Bound::Inclusive)), (id(1), vec![100, 200, 300]));
+    // The newest commit of the second segment is at 295, and the next one at 305.
+    assert_eq!(planned(&history, time(295, Bound::Inclusive)), (id(1), vec![100, 200]));
     assert_eq!(planned(&history, time(295, Bound::Exclusive)), (id(1), vec![100, 200]));
     let xid = RecoveryTarget::Xid { xid: 25, bound: Bound::Inclusive };
     assert_eq!(planned(&history, xid).0, id(1));
+}
+
+#[test]
+fn a_segment_that_lies_behind_the_time_as_a_whole_is_not_read() {
+    let plan = |commits: Option<(i64, i64)>, target| {
+        let mut segments = vec![segment(100, 200, 20, "one"), segment(200, 300, 30, "one")];
+        segments[1].first_commit_at = commits.map(|(first, _)| at(first));
+        segments[1].last_commit_at = commits.map(|(_, last)| at(last));
+        let bases = vec![base(1, 120, 12, "one")];
+        planned(&ChangeHistory::new(bases, vec![chain(100, 10, None)], segments), target).1
+    };
+    assert_eq!(plan(Some((205, 295)), time(198, Bound::Inclusive)), [100]);
+    assert_eq!(plan(None, time(200, Bound::Inclusive)), [100]);
+    // Its sequences stand at 200, which is before the time.
+    assert_eq!(plan(None, time(201, Bound::Inclusive)), [100, 200]);
+    // Commits need not be in the order of their times.
+    assert_eq!(plan(Some((198, 295)), time(198, Bound::Inclusive)), [100, 200]);
+    assert_eq!(plan(Some((198, 295)), time(198, Bound::Exclusive)), [100]);
+}
+
+#[test]
+fn the_newest_point_says_what_it_stops_at() {
+    let segments = || vec![segment(100, 200, 20, "one"), segment(200, 300, 30, "two")];
+    let stopped = |base, target| {
+        let history = ChangeHistory::new(vec![base], vec![chain(100, 10, None)], segments());
+        history.plan(target).expect("it can be restored").stopped_by
+    };
+    let old = || base(1, 120, 12, "one");
+    assert_eq!(stopped(old(), RecoveryTarget::Latest), Some(GapReason::SchemaChanged));
+    assert_eq!(stopped(old(), lsn(150)), None);
+    assert_eq!(stopped(base(1, 220, 22, "two"), RecoveryTarget::Latest), None);
 }
 
 #[test]

@@ -144,6 +144,18 @@ pub(super) async fn provided(session: &Session) -> Result<BTreeSet<TableName>, T
     Ok(rows.iter().map(|row| TableName { schema: row.get(0), name: row.get(1) }).collect())
 }
 
+/// Tables that hold the backup's rows behind changes of others; none where no changes were replayed.
+pub(super) async fn as_of_backup(session: &Session) -> Result<BTreeSet<TableName>, TargetError> {
+    let act = "read which tables hold the backup's rows";
+    let there = "SELECT to_regclass('keepsake_restore.as_of_backup') IS NOT NULL";
+    if !session.one(act, there, &[]).await?.get::<_, bool>(0) {
+        return Ok(BTreeSet::new());
+    }
+    let sql = "SELECT schema_name, table_name FROM keepsake_restore.as_of_backup";
+    let rows = session.all(act, sql, &[]).await?;
+    Ok(rows.iter().map(|row| TableName { schema: row.get(0), name: row.get(1) }).collect())
+}
+
 /// Keeps what is left out until the certificate names it. A second call with the same keeps it once.
 pub(super) async fn note_left_out(session: &Session, left_out: &[LeftOut]) -> Result<(), TargetError> {
     let act = "record what is left out";

@@ -5,6 +5,7 @@ mod changes;
 mod check;
 mod clean;
 mod entries;
+mod foreign_keys;
 mod globals;
 mod lent;
 mod memory;

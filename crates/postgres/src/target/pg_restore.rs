@@ -81,6 +81,13 @@ impl Restore {
         output(child, &self.address).await
     }
 
+    /// The statements of the entries that a list names, in its order; nothing is restored.
+    pub(super) async fn script(&self, archive: &Path, list: &Path) -> Result<String, ChildFailure> {
+        let mut child = command(&self.program, &self.address);
+        child.arg(format!("--use-list={}", list.display())).arg("--file=-").arg(archive);
+        output(child, &self.address).await
+    }
+
     pub(super) async fn file<S: AsRef<OsStr>>(
         &self,
         archive: &Path,

@@ -6,7 +6,7 @@ use super::lent;
 use super::pg_restore::Restore;
 use super::rights::rights;
 use super::unlinked::Unlinked;
-use super::{PostgresTarget, clean, memory, roles};
+use super::{PostgresTarget, clean, foreign_keys, memory, roles};
 use crate::child::ChildFailure;
 use crate::session::Session;
 use keepsake_domain::{LeftOut, LeftOutRule, SchemaEntry, left_out};
@@ -139,11 +139,10 @@ pub(super) async fn restore_post_data(
 ) -> Result<(), TargetError> {
     let session = target.session().await?;
     let mut options = vec!["--section=post-data".to_owned()];
-    match books::section(&session, POST_DATA).await? {
+    let state = books::section(&session, POST_DATA).await?;
+    if state == SectionState::Done {
         // Whoever ended between the mark and this left rights lent.
-        SectionState::Done => return lent::take_back(&session).await,
-        SectionState::Begun | SectionState::InPieces => again(&session, &mut options).await?,
-        SectionState::Untouched => {}
+        return lent::take_back(&session).await;
     }
     let archive = received("the schema", from).await?;
     let mut restore = Restore::of_file(target, &session, &archive.path()).await?;
@@ -154,7 +153,11 @@ pub(super) async fn restore_post_data(
     let contents =
         restore.contents(&archive.path()).await.map_err(|failure| failed("the schema", failure))?;
     let permitted = permitted(target, &session, &contents).await?;
-    let lines: Vec<&str> = permitted.iter().map(|(line, _)| *line).collect();
+    let (lines, foreign_keys) = foreign_keys::part(&session, &restore, &archive, &permitted).await?;
+    if state != SectionState::Untouched {
+        foreign_keys::drop_all(&session, &foreign_keys).await?;
+        again(&session, &mut options).await?;
+    }
     let list_file = Unlinked::holding(lines.join("\n").as_bytes()).await.map_err(broken)?;
     options.push(format!("--use-list={}", list_file.path().display()));
     let mut restored = restore.file(&archive.path(), &arguments(&options, jobs)).await;
@@ -164,6 +167,7 @@ pub(super) async fn restore_post_data(
         restored = restore.file(&archive.path(), &arguments(&options, 1)).await;
     }
     restored.map_err(|failure| failed("the schema", failure))?;
+    foreign_keys::make(&session, &foreign_keys).await?;
     // Marked first: a second try of the section sets owners again, and needs what is lent.
     books::mark(&session, POST_DATA, SectionState::Done).await?;
     lent::take_back(&session).await

@@ -13,10 +13,12 @@ pub trait ChangeTarget: Send + Sync {
     async fn change_applier(&self) -> Result<Box<dyn ChangeApplier>, TargetError>;
 
     /// Removes the indexes that applying made, and lets no further changes in. A second call finds nothing to remove.
+    /// Tables of `as_of_backup` keep the backup's rows: what is restored of keys behind this minds that a foreign key
+    /// between one of them and another table may not hold, and tells it as left out.
     ///
     /// # Errors
     /// [`TargetError`].
-    async fn end_changes(&self) -> Result<(), TargetError>;
+    async fn end_changes(&self, as_of_backup: &[TableName]) -> Result<(), TargetError>;
 
     /// For every sequence that belongs to a column of whole numbers, the last of its numbers that a row uses. Sequences
     /// that wrap around, and columns without such a number, are not named. Asked when the keys stand, each is one look

@@ -463,6 +463,7 @@ async fn a_missing_segment_leaves_a_named_gap() {
                 .map(|one| keepsake_domain::SegmentFacts {
                     start: one.segment().unwrap().start_lsn,
                     ends: one.boundary(),
+                    first_commit_at: one.segment().unwrap().first_commit_at,
                     last_commit_at: one.segment().unwrap().last_commit_at,
                 })
                 .collect(),

@@ -21,7 +21,9 @@ const MAKE: &str = "
         inserted_rows bigint NOT NULL DEFAULT 0, inserted_bytes bigint NOT NULL DEFAULT 0,
         inserted_digest text NOT NULL, PRIMARY KEY (schema_name, table_name));
     CREATE TABLE IF NOT EXISTS keepsake_restore.key_indexes (schema_name text, index_name text,
-        PRIMARY KEY (schema_name, index_name))";
+        PRIMARY KEY (schema_name, index_name));
+    CREATE TABLE IF NOT EXISTS keepsake_restore.as_of_backup (schema_name text, table_name text,
+        PRIMARY KEY (schema_name, table_name))";
 
 const ACT: &str = "record how far the changes stand";
 
@@ -160,11 +162,15 @@ pub(super) async fn note_index(session: &Session, schema: &str, index: &str) -> 
     Ok(())
 }
 
-/// Drops our indexes and lets no further batch in, in one transaction.
-pub(super) async fn end(session: &Session) -> Result<(), TargetError> {
+/// Drops our indexes, keeps in mind which tables no change reached, and lets no further batch in, in one transaction.
+pub(super) async fn end(session: &Session, as_of_backup: &[TableName]) -> Result<(), TargetError> {
     let act = "end the changes";
     session.run(act, "BEGIN").await?;
     position(session, "FOR UPDATE").await?;
+    let note = "INSERT INTO keepsake_restore.as_of_backup VALUES ($1, $2) ON CONFLICT DO NOTHING";
+    for table in as_of_backup {
+        session.all(act, note, &[&table.schema, &table.name]).await?;
+    }
     let sql = "SELECT format('%I.%I', schema_name, index_name) FROM keepsake_restore.key_indexes";
     for index in session.texts(act, sql).await? {
         session.run(act, &format!("DROP INDEX IF EXISTS {index}")).await?;

@@ -28,10 +28,10 @@ impl ChangeTarget for PostgresTarget {
         Ok(Box::new(Applier { session, relations: HashMap::new() }))
     }
 
-    async fn end_changes(&self) -> Result<(), TargetError> {
+    async fn end_changes(&self, as_of_backup: &[TableName]) -> Result<(), TargetError> {
         let session = self.session().await?;
         books::make(&session).await?;
-        books::end(&session).await
+        books::end(&session, as_of_backup).await
     }
 
     async fn numbers_in_use(&self) -> Result<Vec<NumberInUse>, TargetError> {

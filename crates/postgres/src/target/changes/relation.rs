@@ -4,6 +4,7 @@ use super::books;
 use crate::session::Session;
 use keepsake_domain::{TableName, quote_identifier};
 use keepsake_steps::ports::{TableChange, TargetError};
+use std::collections::BTreeMap;
 
 /// A table of the target.
 #[derive(Debug, Clone)]
@@ -12,6 +13,8 @@ pub(super) struct Relation {
     is_partitioned: bool,
     /// Columns that are `GENERATED ALWAYS AS IDENTITY`: no statement but an insertion can set them.
     pub identities: Vec<String>,
+    /// Columns of a domain, with the type below it: a domain may refuse the NULL that stands for an unchanged value.
+    domains: BTreeMap<String, String>,
     /// For each column of the key the operator that its index finds equal values by. Empty without an index.
     pub equalities: Vec<String>,
 }
@@ -27,6 +30,18 @@ const FIND: &str = "
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attidentity = 'a')
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = $1::text AND c.relname = $2::text AND c.relkind IN ('r', 'p')";
+
+/// A domain may be one over another.
+const DOMAINS: &str = "
+    WITH RECURSIVE below AS (
+        SELECT a.attname, t.typtype, t.typbasetype, t.typnamespace, t.typname
+        FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+        WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND t.typtype = 'd'
+        UNION ALL
+        SELECT b.attname, t.typtype, t.typbasetype, t.typnamespace, t.typname
+        FROM below b JOIN pg_type t ON t.oid = b.typbasetype WHERE b.typtype = 'd')
+    SELECT b.attname::text, quote_ident(n.nspname) || '.' || quote_ident(b.typname)
+    FROM below b JOIN pg_namespace n ON n.oid = b.typnamespace WHERE b.typtype <> 'd'";
 
 /// The server knows which operator an index serves, whatever the column's type and wherever that was made.
 const EQUALITIES: &str = "
@@ -49,15 +64,23 @@ impl Relation {
             let said = "the restored schema has no such table, and the changes have rows of it";
             return Err(session.strange(&act, said).into());
         };
+        let domains = session.all(&act, DOMAINS, &[&row.get::<_, u32>(0)]).await?;
         let mut relation = Self {
             is_partitioned: row.get::<_, String>(1) == "p",
             identities: row.get(2),
+            domains: domains.iter().map(|row| (row.get(0), row.get(1))).collect(),
             equalities: Vec::new(),
         };
         if needs_index(change) {
             relation.equalities = key_index(session, change).await?;
         }
         Ok(relation)
+    }
+
+    /// A column of a row `t` with a type that takes every value and NULL.
+    pub fn without_domain(&self, column: &str) -> String {
+        let name = format!("t.{}", quote_identifier(column));
+        self.domains.get(column).map_or_else(|| name.clone(), |below| format!("{name}::{below}"))
     }
 
     pub fn has_index(&self) -> bool {

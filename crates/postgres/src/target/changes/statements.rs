@@ -10,7 +10,8 @@ pub(super) const FILL_STAGE: &str = "COPY pg_temp.keepsake_stage FROM STDIN (FOR
 pub(super) const ANALYZE_STAGE: &str = "ANALYZE pg_temp.keepsake_stage";
 pub(super) const DROP_STAGE: &str = "DROP TABLE pg_temp.keepsake_stage";
 
-/// A temporary table with columns of the table's own types, so that the server reads values as it reads the table's.
+/// A temporary table with columns of the table's own types, so that the server reads values as it reads the table's; of a
+/// domain the type below it.
 fn stage(relation: &Relation, change: &TableChange, columns: &[String]) -> String {
     let columns = columns.join(", ");
     let from = relation.alone(&change.table);
@@ -20,9 +21,9 @@ fn stage(relation: &Relation, change: &TableChange, columns: &[String]) -> Strin
 }
 
 /// Of rows in `t` or `s`: `t."name"`, or for a key's or a row's places in the stage `s.k0`, `s.c0`.
-fn staged(change: &TableChange, places: &[usize], letter: char) -> Vec<String> {
+fn staged(relation: &Relation, change: &TableChange, places: &[usize], letter: char) -> Vec<String> {
     let column = |(index, place): (usize, &usize)| {
-        format!("t.{} AS {letter}{index}", quote_identifier(&change.columns[*place]))
+        format!("{} AS {letter}{index}", relation.without_domain(&change.columns[*place]))
     };
     places.iter().enumerate().map(column).collect()
 }
@@ -52,9 +53,9 @@ pub(super) fn stage_of_deletions(relation: &Relation, change: &TableChange) -> S
     let mut columns = vec!["0::bigint AS n".to_owned()];
     if change.key.is_empty() {
         columns.push("0::bigint AS wanted".to_owned());
-        columns.extend(staged(change, &all_places(change), 'k'));
+        columns.extend(staged(relation, change, &all_places(change), 'k'));
     } else {
-        columns.extend(staged(change, &change.key, 'k'));
+        columns.extend(staged(relation, change, &change.key, 'k'));
     }
     stage(relation, change, &columns)
 }
@@ -105,9 +106,9 @@ pub(super) fn kept_columns(change: &TableChange) -> Vec<usize> {
 /// Number, key, whether each of the `kept` columns stays, and the row.
 pub(super) fn stage_of_updates(relation: &Relation, change: &TableChange, kept: &[usize]) -> String {
     let mut columns = vec!["0::bigint AS n".to_owned()];
-    columns.extend(staged(change, &change.key, 'k'));
+    columns.extend(staged(relation, change, &change.key, 'k'));
     columns.extend(kept.iter().map(|place| format!("false AS stays{place}")));
-    columns.extend(staged(change, &all_places(change), 'c'));
+    columns.extend(staged(relation, change, &all_places(change), 'c'));
     stage(relation, change, &columns)
 }
 
