@@ -52,6 +52,15 @@ impl Target {
         ends.iter().filter(|end| end.is_commit).take_while(holds).last()
     }
 
+    /// The same without what it includes, or with what it excludes. A time has no such side here.
+    pub fn other_side(&self) -> Self {
+        match self.clone() {
+            Self::Lsn { lsn, inclusive } => Self::Lsn { lsn, inclusive: !inclusive },
+            Self::Xid { xid, inclusive } => Self::Xid { xid, inclusive: !inclusive },
+            time @ Self::Time { .. } => time,
+        }
+    }
+
     /// As our program is told it.
     pub fn arguments(&self) -> Vec<String> {
         let (option, value, inclusive) = match self {
