@@ -48,6 +48,10 @@ pub enum Command {
     Capture(CaptureArguments),
     /// Show which points in time can be restored.
     Window(ListArguments),
+    /// Copy captured changes to another repository, and verify them there.
+    Replicate(ReplicateArguments),
+    /// Show how much would be lost if a repository were all that is left.
+    Rpo(RpoArguments),
     /// Take every trace of capturing changes off a source: slot, publication, replica identities.
     Unprotect(UnprotectArguments),
     /// List the backups of a repository.
@@ -251,6 +255,40 @@ pub struct CaptureArguments {
     #[arg(long, value_name = "N", default_value_t = keepsake_archive::ZSTD_LEVEL,
           value_parser = clap::value_parser!(i32).range(1..=19))]
     pub level: i32,
+    /// One JSON document on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `keepsake replicate`.
+#[derive(Debug, Args)]
+pub struct ReplicateArguments {
+    /// Where the changes were captured to: s3://bucket/prefix or file:///folder.
+    #[arg(long, value_name = "URL")]
+    pub repo: SecretText,
+    /// The other repository.
+    #[arg(long, value_name = "URL")]
+    pub to: SecretText,
+    /// Name of the source in the repository [default: all].
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// One JSON document on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `keepsake rpo`.
+#[derive(Debug, Args)]
+pub struct RpoArguments {
+    /// The repository, most of all a copy: s3://bucket/prefix or file:///folder.
+    #[arg(long, value_name = "URL")]
+    pub repo: SecretText,
+    /// Name of the source in the repository, as it was protected.
+    #[arg(long, value_name = "NAME")]
+    pub name: String,
+    /// Who opens it.
+    #[command(flatten)]
+    pub key: KeyArguments,
     /// One JSON document on standard output.
     #[arg(long)]
     pub json: bool,

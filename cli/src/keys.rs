@@ -9,7 +9,7 @@ use keepsake_archive::{BackupIdentity, Recipient, WrappedKey, wrap_for};
 use keepsake_aws::KmsKeyHolder;
 use keepsake_domain::BackupId;
 use keepsake_steps::ports::{KeyHolder, KeyHolderError, Repository};
-use keepsake_steps::{Locked, StepError, open_backup, open_backup_with_recovery_key};
+use keepsake_steps::{Locked, Opener, StepError, open_backup, open_backup_with_recovery_key};
 use std::path::Path;
 use zeroize::Zeroizing;
 
@@ -97,12 +97,11 @@ impl ReadingKey {
             None => Ok(None),
         }
     }
+}
 
-    /// Opens the private half of a backup, or of what one run captured.
-    ///
-    /// # Errors
-    /// When this key does not open it.
-    pub async fn open(
+#[async_trait]
+impl Opener for ReadingKey {
+    async fn open(
         &self,
         repository: &dyn Repository,
         locked: &dyn Locked,

@@ -21,9 +21,11 @@ mod places;
 mod private_file;
 mod protect;
 mod recovery_shown;
+mod replicate;
 mod restore;
 mod restore_changes;
 mod restore_plan;
+mod rpo;
 mod scratch;
 mod secret_text;
 mod show;
@@ -150,6 +152,8 @@ async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::List(arguments) => unless_interrupted(list::list(context, arguments), untouched).await,
         Command::Show(arguments) => unless_interrupted(show::show(context, arguments), untouched).await,
         Command::Verify(arguments) => unless_interrupted(verify::verify(context, arguments), untouched).await,
+        Command::Replicate(arguments) => replicate::replicate(context, arguments).await,
+        Command::Rpo(arguments) => unless_interrupted(rpo::rpo(context, arguments), untouched).await,
         Command::Govern(arguments) => govern::govern(context, arguments).await,
         Command::Keygen(arguments) => keygen::keygen(context, arguments),
         Command::Catalog(command) => {

@@ -19,8 +19,8 @@ use keepsake_domain::{
 use keepsake_postgres::{PgBin, PostgresTarget};
 use keepsake_steps::ports::{Clock, Repository, Target};
 use keepsake_steps::{
-    RecoveryRoute, Restore, RestoreFacts, StandingBackup, certify_against, find_layout, finish_target_at,
-    plan_recovery, prepare_target, read_back, read_backup, restore_globals, restore_parts,
+    Opener, RecoveryRoute, Restore, RestoreFacts, StandingBackup, certify_against, find_layout,
+    finish_target_at, plan_recovery, prepare_target, read_back, read_backup, restore_globals, restore_parts,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;

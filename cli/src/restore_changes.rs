@@ -8,7 +8,7 @@ use keepsake_archive::SegmentManifest;
 use keepsake_domain::{RecoveredPoint, RestoredDatabase};
 use keepsake_steps::ports::{ChangeTarget, Repository};
 use keepsake_steps::{
-    OpenedSegment, RecoveryRoute, Replay, Restore, StandingChanges, check_segments, raise_sequences,
+    OpenedSegment, Opener, RecoveryRoute, Replay, Restore, StandingChanges, check_segments, raise_sequences,
     replay_changes,
 };
 use std::sync::Arc;

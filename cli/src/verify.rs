@@ -12,7 +12,7 @@ use keepsake_archive::{ArchiveLayout, ManifestError};
 use keepsake_domain::{BackupId, BackupIdPrefix, chain};
 use keepsake_steps::ports::Repository;
 use keepsake_steps::{
-    Damage, Depth, StandingBackup, StepError, find_layout, manifest_keys, newest_keys, read_backup,
+    Damage, Depth, Opener, StandingBackup, StepError, find_layout, manifest_keys, newest_keys, read_backup,
     verify_archive, verify_link,
 };
 use serde::Serialize;

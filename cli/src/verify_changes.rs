@@ -9,7 +9,8 @@ use keepsake_archive::{BackupIdentity, ChangesKey, ChangesLayout};
 use keepsake_domain::{BackupId, Lineage, chain};
 use keepsake_steps::ports::Repository;
 use keepsake_steps::{
-    Damage, Depth, StandingChanges, StepError, changes_keys, read_changes, verify_links, verify_segment,
+    Damage, Depth, Opener, StandingChanges, StepError, changes_keys, read_changes, verify_links,
+    verify_segment,
 };
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};

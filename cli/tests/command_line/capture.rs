@@ -2,6 +2,7 @@
 
 use crate::bench::{Bench, ended};
 use crate::database::{Database, Server};
+use crate::json::{example, same_fields};
 use crate::program::{Ended, command};
 use keepsake_archive::pgoutput::{Cell, Message};
 use keepsake_archive::{ChangesLayout, KeyFile, SegmentDecoder, SegmentManifest, SegmentRecord, open};
@@ -207,4 +208,41 @@ fn a_slot_that_is_dropped_is_a_gap_that_is_told_and_a_damaged_segment_is_found()
     std::fs::write(&object, bytes).unwrap();
     let found = captured.bench.verify(&captured.bench.repo(), &["--deep"]);
     found.failed(14, &["the changes of 1 of 1 lineages are damaged"]);
+}
+
+#[test]
+fn a_copy_restores_to_a_point_in_time_by_itself_and_tells_its_rpo() {
+    let captured = Captured::protected();
+    std::fs::create_dir(captured.bench.path("copy")).unwrap();
+    let (repo, copy, key) =
+        (captured.bench.repo(), captured.bench.repo_at("copy"), captured.bench.key_file());
+    let answer = |arguments: &[&str]| {
+        let mut command = command(&[arguments, &["--json"]].concat());
+        ended(command.env("TMPDIR", captured.bench.path("tmp"))).ok().json()
+    };
+    let copied = || answer(&["replicate", "--repo", &repo, "--to", &copy]);
+    captured.run("backup", &["--copy-to", &copy]).ok();
+    captured.insert(1);
+    captured.run("capture", &[]).ok();
+    let first = copied();
+    same_fields("replicate", &example("replicate"), &first);
+    assert_eq!(first["lineages"][0]["manifests"], 2, "the chain and one segment: {first}");
+    captured.insert(2);
+    captured.run("capture", &[]).ok();
+    let (rows, lsn) = (captured.source.rows(), captured.source.sql("SELECT pg_current_wal_insert_lsn()"));
+    captured.source.sql("DELETE FROM guests");
+    captured.run("capture", &[]).ok();
+    assert_eq!(copied()["lineages"][0]["manifests"], 2);
+    assert_eq!(copied()["lineages"][0]["manifests"], 0);
+    // All that is left is the copy and the recovery key.
+    std::fs::rename(captured.bench.path("repo"), captured.bench.path("gone")).unwrap();
+    let target = Database::empty(Server::Target);
+    captured.bench.restore(&copy, &target, &["--lsn", lsn.trim()]).ok();
+    assert_eq!(target.rows(), rows);
+    let verified = captured.bench.verify(&copy, &["--deep", "--key-file", &key, "--json"]).ok().json();
+    assert_eq!(verified["verdict"], "passed", "{verified}");
+    let probed = answer(&["rpo", "--repo", &copy, "--name", &captured.name, "--key-file", &key]);
+    same_fields("rpo", &example("rpo"), &probed);
+    let window = ended(&mut command(&["window", "--repo", &copy, "--json"])).ok().json();
+    assert_eq!(probed["heartbeat_at"], window["lineages"][0]["captured"]["at"], "{probed} {window}");
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 const PAGE: &str = include_str!("../../../docs/cli-json.md");
 
 /// The example under a heading.
-fn example(heading: &str) -> Value {
+pub fn example(heading: &str) -> Value {
     let section = PAGE.split_once(&format!("\n## {heading}\n")).unwrap_or_else(|| panic!("no {heading}")).1;
     let block = section.split_once("```json\n").unwrap().1.split_once("\n```").unwrap().0;
     serde_json::from_str(block).unwrap()
@@ -16,7 +16,7 @@ fn example(heading: &str) -> Value {
 
 /// Whether both have the same fields, as far as the example shows any: `{}`, `[]` and `null` fit everything, and a list's
 /// first entry stands for all.
-fn same_fields(at: &str, documented: &Value, real: &Value) {
+pub fn same_fields(at: &str, documented: &Value, real: &Value) {
     match (documented, real) {
         (Value::Object(documented), Value::Object(real)) if !documented.is_empty() => {
             let names = |object: &serde_json::Map<String, Value>| object.keys().cloned().collect::<Vec<_>>();

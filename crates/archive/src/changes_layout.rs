@@ -70,11 +70,17 @@ impl ChangesLayout {
         format!("{}/{}/changes/", self.source, self.lineage)
     }
 
-    /// What the keys of all manifests begin with whose position shares its first `shared` hexadecimal digits, at most 16,
-    /// with `near`: a way to list the newest without listing all.
+    /// What the keys of all manifests begin with, and no other key: positions from 2^56 on (72 PB of a log) would be missed,
+    /// and run ids, which begin with the time, begin so only before 1972.
     #[must_use]
-    pub fn near(&self, near: Lsn, shared: usize) -> String {
-        format!("{}{}", self.root(), &digits(near)[..shared.min(16)])
+    pub fn manifests(&self) -> String {
+        format!("{}00", self.root())
+    }
+
+    /// What sorts right before the keys of the manifests at a position, and behind those of all positions before.
+    #[must_use]
+    pub fn position(&self, lsn: Lsn) -> String {
+        format!("{}{}", self.root(), digits(lsn))
     }
 
     /// A chain's or a segment's manifest.
@@ -151,10 +157,13 @@ mod tests {
     }
 
     #[test]
-    fn manifests_near_a_position_share_its_first_digits() {
-        let near = layout().near(Lsn(0x16_B374_D848), 8);
-        assert!(layout().manifest(ChangesKey::Segment(Lsn(0x16_0000_0001))).starts_with(&near));
-        assert!(!layout().manifest(ChangesKey::Segment(Lsn(0x17_0000_0001))).starts_with(&near));
-        assert_eq!(layout().near(Lsn(1), 0), layout().root());
+    fn manifests_are_listed_from_a_position_on_without_what_runs_wrote() {
+        let (chain, segment) = (ChangesKey::Chain(Lsn(7)), ChangesKey::Segment(Lsn(7)));
+        let [chain, segment, before] =
+            [chain, segment, ChangesKey::Segment(Lsn(6))].map(|key| layout().manifest(key));
+        assert!(before < layout().position(Lsn(7)) && layout().position(Lsn(7)) < chain && chain < segment);
+        assert!(segment.starts_with(&layout().manifests()));
+        let run = BackupId("01a1fe05-1f2c-7a39-9d6e-0d9a4b8f2a10".parse().expect("an id"));
+        assert!(!layout().run(run).starts_with(&layout().manifests()));
     }
 }

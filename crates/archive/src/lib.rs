@@ -13,6 +13,7 @@ mod digest;
 mod explain;
 #[cfg(test)]
 mod fuzz;
+mod heartbeat;
 mod key_file;
 mod keys;
 mod manifest;
@@ -36,6 +37,7 @@ pub use age::secrecy::{ExposeSecret, SecretString};
 pub use changes_layout::{ChangesKey, ChangesLayout};
 pub use copy_row::CopyRow;
 pub use digest::{RowsHasher, TornRow};
+pub use heartbeat::{HEARTBEAT_PREFIX, heartbeat_at};
 pub use key_file::{KEY_FORMAT_VERSION, KeyFile, WrappedKey, wrap_for};
 pub use keys::{BackupIdentity, InvalidRecipient, KeyError, Recipient};
 pub use manifest::{

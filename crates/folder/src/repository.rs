@@ -299,6 +299,18 @@ impl Repository for FolderRepository {
         self.blocking(move |place| place.list(&prefix)).await
     }
 
+    async fn list_after(
+        &self,
+        prefix: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<ObjectInfo>, RepositoryError> {
+        let mut listed = self.list(prefix).await?;
+        listed.retain(|object| object.key.as_str() > after);
+        listed.truncate(limit);
+        Ok(listed)
+    }
+
     async fn folders(&self, prefix: &str) -> Result<Vec<String>, RepositoryError> {
         let prefix = prefix.to_owned();
         self.blocking(move |place| place.folders(&prefix)).await

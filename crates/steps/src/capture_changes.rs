@@ -3,7 +3,8 @@
 use crate::StepError;
 use crate::capture_segment::{Filled, Reading};
 use crate::chain::{Capture, RunKey, begin_chain, lost, not_protected, other_lineage, put_manifest};
-use crate::list_changes::{StandingChanges, newest_changes};
+use crate::list_changes::StandingChanges;
+use crate::newest_changes::newest_changes;
 use crate::ports::CaptureState;
 use crate::streams::{Sealing, upload_sealed};
 use bytes::Bytes;
@@ -125,7 +126,7 @@ async fn go_on(capture: &Capture<'_>) -> Result<(CaptureState, StandingChanges, 
     let state = capture.source.capture_state().await?;
     let layout = ChangesLayout::new(capture.name, state.lineage.clone());
     let layout = layout.map_err(|_| not_protected(&state, capture.name))?;
-    let end = newest_changes(capture.repository, &layout, state.wal_lsn).await?;
+    let end = newest_changes(capture.repository, &layout, Some(state.wal_lsn)).await?;
     let what = match &end {
         Some(end) => lost(&state, end)?,
         None => other_lineage(capture.repository, &layout).await?,

@@ -3,7 +3,8 @@
 use crate::StepError;
 use crate::begin_backup::draw_key;
 use crate::list_backups::sha256_hex;
-use crate::list_changes::{StandingChanges, newest_changes, read_changes};
+use crate::list_changes::{StandingChanges, read_changes};
+use crate::newest_changes::newest_changes;
 use crate::ports::{
     CaptureState, ChangeSource, Clock, KeyHolder, ProtectWishes, Protection, Repository, RepositoryError,
 };
@@ -83,7 +84,7 @@ pub async fn protect_source(capture: &Capture<'_>) -> Result<ProtectedSource, St
         let next = "give the source another name";
         StepError::found(FailureClass::Permanent, invalid.to_string(), "nothing was changed", next)
     })?;
-    let end = newest_changes(capture.repository, &layout, state.wal_lsn).await?;
+    let end = newest_changes(capture.repository, &layout, Some(state.wal_lsn)).await?;
     let lost = match &end {
         Some(end) => lost(&state, end)?,
         None => None,

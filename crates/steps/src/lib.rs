@@ -7,6 +7,7 @@ mod capture_changes;
 mod capture_segment;
 mod chain;
 mod change_reader;
+mod copy_changes;
 mod copy_object;
 mod dump;
 mod error;
@@ -15,9 +16,11 @@ mod hold_snapshot;
 mod list_backups;
 mod list_changes;
 mod net_changes;
+mod newest_changes;
 mod open_backup;
 mod pace;
 mod plan_recovery;
+mod probe_rpo;
 mod provided_rows;
 mod raise_sequences;
 mod read_back;
@@ -47,6 +50,7 @@ pub use begin_backup::{
 pub use capture_changes::{Captured, SegmentBounds, Until, capture_changes};
 pub use chain::{Capture, ProtectedSource, protect_source};
 pub use change_reader::{BATCH_BYTES, ChangeReader, LastTransaction, ReplayRules};
+pub use copy_changes::{CopiedChanges, copy_changes};
 pub use dump::{Dumper, dump};
 pub use error::StepError;
 pub use govern_slot::{Governed, PACE_SPAN, govern_slot};
@@ -57,6 +61,7 @@ pub use list_changes::{
 };
 pub use open_backup::{Lock, Locked, newest_keys, open_backup, open_backup_with_recovery_key};
 pub use plan_recovery::{RecoveryRoute, plan_recovery};
+pub use probe_rpo::{Holders, Opener, ProbedRpo, probe_rpo};
 pub use raise_sequences::raise_sequences;
 pub use read_back::{Comparison, read_back};
 pub use record_failure::{

@@ -150,19 +150,31 @@ pub async fn read_changes(
     layout: &ChangesLayout,
     key: ChangesKey,
 ) -> Result<StandingChanges, StepError> {
+    let bytes = repository.get(&layout.manifest(key), MANIFEST_LIMIT_BYTES).await?;
+    parse_changes(layout, key, &bytes)
+}
+
+/// Reads the bytes of one manifest.
+///
+/// # Errors
+/// As [`read_changes`].
+pub(crate) fn parse_changes(
+    layout: &ChangesLayout,
+    key: ChangesKey,
+    bytes: &[u8],
+) -> Result<StandingChanges, StepError> {
     let place = layout.manifest(key);
-    let bytes = repository.get(&place, MANIFEST_LIMIT_BYTES).await?;
     let (manifest, seal) = match key {
         ChangesKey::Chain(_) => {
-            let (chain, seal) = ChainManifest::parse(&place, &bytes)?;
+            let (chain, seal) = ChainManifest::parse(&place, bytes)?;
             (ChangesManifest::Chain(Box::new(chain)), seal)
         }
         ChangesKey::Segment(_) => {
-            let (segment, seal) = SegmentManifest::parse(&place, &bytes)?;
+            let (segment, seal) = SegmentManifest::parse(&place, bytes)?;
             (ChangesManifest::Segment(Box::new(segment)), seal)
         }
     };
-    Ok(StandingChanges { layout: layout.clone(), manifest, manifest_sha256: sha256_hex(&bytes), seal })
+    Ok(StandingChanges { layout: layout.clone(), manifest, manifest_sha256: sha256_hex(bytes), seal })
 }
 
 /// Reads all manifests of one lineage's changes, by position. Each takes a few kilobytes.
@@ -179,28 +191,6 @@ pub async fn changes_of(
         .buffered(CHECKS_IN_FLIGHT)
         .try_collect()
         .await
-}
-
-/// The newest manifest of one lineage's changes. Only manifests that share the first digits of their position with `near`
-/// are listed, and with fewer digits until there is one: it costs no more the longer a source is captured.
-///
-/// # Errors
-/// When the store did not answer, or the manifest cannot be read.
-pub(crate) async fn newest_changes(
-    repository: &dyn Repository,
-    layout: &ChangesLayout,
-    near: Lsn,
-) -> Result<Option<StandingChanges>, StepError> {
-    // Eight digits are 4 GiB of the log; each one less is sixteen times that.
-    for shared in (0..=8).rev() {
-        let keys = changes_keys(repository, &layout.near(near, shared)).await?;
-        let by_position =
-            |(_, key): &&(ChangesLayout, ChangesKey)| (key.lsn(), matches!(key, ChangesKey::Segment(_)));
-        if let Some((layout, key)) = keys.iter().max_by_key(by_position) {
-            return read_changes(repository, layout, *key).await.map(Some);
-        }
-    }
-    Ok(None)
 }
 
 /// Tables whose changes were not captured at a position, as the last manifest says that ends there or before and says it.

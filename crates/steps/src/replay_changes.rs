@@ -188,7 +188,7 @@ async fn apply_all(
 }
 
 /// Hands every record of a segment to `take`, and answers what it held.
-async fn read_segment(
+pub(crate) async fn read_segment(
     repository: &dyn Repository,
     segment: &OpenedSegment,
     manifest: &SegmentManifest,

@@ -53,6 +53,16 @@ impl Repository for FaultyRepository {
         self.faults.around(format!("list {prefix}"), self.inner.list(prefix), self.failure()).await
     }
 
+    async fn list_after(
+        &self,
+        prefix: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<ObjectInfo>, RepositoryError> {
+        let listed = self.inner.list_after(prefix, after, limit);
+        self.faults.around(format!("list_after {prefix}"), listed, self.failure()).await
+    }
+
     async fn folders(&self, prefix: &str) -> Result<Vec<String>, RepositoryError> {
         self.faults.around(format!("folders {prefix}"), self.inner.folders(prefix), self.failure()).await
     }

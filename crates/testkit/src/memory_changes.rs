@@ -43,7 +43,9 @@ enum What {
         rows: u32,
         row_bytes: usize,
     },
-    Mark,
+    Mark {
+        at: Timestamp,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -278,7 +280,7 @@ impl ChangeSource for MemoryChangeSource {
 
     async fn mark(&self) -> Result<Mark, SourceError> {
         let at = self.clock.now();
-        let lsn = self.lock().write(What::Mark);
+        let lsn = self.lock().write(What::Mark { at });
         self.written.notify_waiters();
         Ok(Mark { lsn, at })
     }

@@ -62,6 +62,37 @@ impl S3Repository {
         Ok((page.uploads.unwrap_or_default(), is_truncated))
     }
 
+    /// The first `limit` objects under a prefix, behind a key. S3 lists keys in the order of their bytes.
+    async fn listed(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<ObjectInfo>, RepositoryError> {
+        let place = &self.place;
+        let request = place.client.list_objects_v2().bucket(&place.bucket).prefix(place.full(prefix));
+        let request = request.set_start_after(after.map(|after| place.full(after)));
+        let mut pages = request.into_paginator().send();
+        let mut objects = Vec::new();
+        while objects.len() < limit
+            && let Some(page) = pages.next().await
+        {
+            let page = page.map_err(|error| place.failed("list objects").by(error))?;
+            for object in page.contents() {
+                let (key, size) = object
+                    .key()
+                    .zip(object.size())
+                    .ok_or_else(|| place.failed("list objects").refused("an entry has no key or no size"))?;
+                let key = key.strip_prefix(&place.prefix).unwrap_or(key).to_owned();
+                let size_bytes = u64::try_from(size).unwrap_or_default();
+                objects.push(ObjectInfo { key, size_bytes, crc32: None });
+            }
+        }
+        objects.sort_by(|one, other| one.key.cmp(&other.key));
+        objects.truncate(limit);
+        Ok(objects)
+    }
+
     async fn abort(&self, upload: &MultipartUpload) -> Result<bool, RepositoryError> {
         let place = &self.place;
         let (key, id) = (upload.key().unwrap_or_default(), upload.upload_id().unwrap_or_default());
@@ -101,33 +132,22 @@ impl Repository for S3Repository {
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, RepositoryError> {
-        let place = &self.place;
-        let request = place.client.list_objects_v2().bucket(&place.bucket).prefix(place.full(prefix));
-        let mut pages = request.into_paginator().send();
-        let mut objects = Vec::new();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| place.failed("list objects").by(error))?;
-            for object in page.contents() {
-                let (key, size) = object
-                    .key()
-                    .zip(object.size())
-                    .ok_or_else(|| place.failed("list objects").refused("an entry has no key or no size"))?;
-                let key = key.strip_prefix(&place.prefix).unwrap_or(key).to_owned();
-                objects.push(ObjectInfo {
-                    key,
-                    size_bytes: u64::try_from(size).unwrap_or_default(),
-                    crc32: None,
-                });
-            }
-            if objects.len() > LISTED_OBJECTS {
-                let said = format!(
-                    "there are more than {LISTED_OBJECTS} under \"{prefix}\"; ask for a longer prefix"
-                );
-                return Err(place.failed("list objects").refused(said));
-            }
+        let objects = self.listed(prefix, None, LISTED_OBJECTS + 1).await?;
+        if objects.len() > LISTED_OBJECTS {
+            let said =
+                format!("there are more than {LISTED_OBJECTS} under \"{prefix}\"; ask for a longer prefix");
+            return Err(self.place.failed("list objects").refused(said));
         }
-        objects.sort_by(|one, other| one.key.cmp(&other.key));
         Ok(objects)
+    }
+
+    async fn list_after(
+        &self,
+        prefix: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<ObjectInfo>, RepositoryError> {
+        self.listed(prefix, Some(after), limit).await
     }
 
     async fn folders(&self, prefix: &str) -> Result<Vec<String>, RepositoryError> {

@@ -5,10 +5,8 @@ use super::publication::{Table, tables};
 use super::slot::SlotName;
 use crate::inventory;
 use crate::session::Session;
+use keepsake_archive::HEARTBEAT_PREFIX;
 use keepsake_steps::ports::{Boundary, Mark, SourceError};
-
-/// What our messages in the write-ahead log are called.
-const MESSAGE_PREFIX: &str = "keepsake";
 
 /// From this version on a message may ask to be flushed at once. Before, the server's own writer does it within its
 /// delay of 200 ms, three times that at most; only flushed WAL is streamed.
@@ -18,8 +16,11 @@ const FLUSHED_SINCE: u32 = 170_000;
 pub(super) async fn mark(session: &Session) -> Result<Mark, SourceError> {
     let act = "leave a mark in the write-ahead log";
     let flush = if session.version >= FLUSHED_SINCE { ", true" } else { "" };
+    // The clock is read once: what the message says is what is answered.
     let sql = format!(
-        "SELECT clock_timestamp(), pg_logical_emit_message(false, '{MESSAGE_PREFIX}', ''{flush})::text"
+        "SELECT at, pg_logical_emit_message(false, '{HEARTBEAT_PREFIX}',
+            to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'){flush})::text
+         FROM clock_timestamp() AS at"
     );
     let row = session.one(act, &sql, &[]).await?;
     let lsn: String = row.get(1);

@@ -84,6 +84,19 @@ pub trait Repository: Send + Sync {
     /// When the listing could not be completed: never a part of it.
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, RepositoryError>;
 
+    /// The first `limit` objects whose keys begin with `prefix` and sort behind `after`, sorted by key; fewer only when there
+    /// are no more. In a bucket it costs a request for a thousand of them, whatever else lies under the prefix; in a folder
+    /// a whole listing.
+    ///
+    /// # Errors
+    /// When the listing could not be completed: never a part of it.
+    async fn list_after(
+        &self,
+        prefix: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<ObjectInfo>, RepositoryError>;
+
     /// Names of the folders directly below `prefix`, which ends with a slash: what comes before the next slash of the keys
     /// there, each once, sorted. What lies in the folders is not listed, so it costs a page for a thousand folders. A
     /// repository in a folder may also name one that holds nothing.

@@ -1,6 +1,8 @@
 //! Rules 5 and 7 for captured changes: whatever fails and wherever a capture dies, no transaction is lost or doubled, and
 //! the slot is never confirmed past what stands.
 
+mod copied;
+
 use keepsake_archive::{ChangesLayout, SegmentDecoder, SegmentManifest, SegmentRecord, open};
 use keepsake_domain::{Classified, FailureClass, GapReason, Lsn};
 use keepsake_steps::ports::{ChangeSource, KeyHolder, ProtectWishes, Repository};

@@ -45,6 +45,14 @@ impl Repository for WithoutChecksums {
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, RepositoryError> {
         self.0.list(prefix).await
     }
+    async fn list_after(
+        &self,
+        prefix: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<ObjectInfo>, RepositoryError> {
+        self.0.list_after(prefix, after, limit).await
+    }
     async fn folders(&self, prefix: &str) -> Result<Vec<String>, RepositoryError> {
         self.0.folders(prefix).await
     }

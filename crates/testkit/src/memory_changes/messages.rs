@@ -2,6 +2,7 @@
 
 use super::{Record, What};
 use bytes::{BufMut, Bytes, BytesMut};
+use keepsake_archive::HEARTBEAT_PREFIX;
 use keepsake_domain::{Lsn, Timestamp};
 
 /// The number of the only table.
@@ -20,7 +21,7 @@ fn message(kind: u8, fill: impl FnOnce(&mut BytesMut)) -> Bytes {
 pub(super) fn of(record: &Record, is_described: &mut bool) -> Vec<(Lsn, Bytes)> {
     let (start, end) = (record.start, record.end);
     let mut messages = match &record.what {
-        What::Mark => vec![(start, mark(start))],
+        What::Mark { at } => vec![(start, mark(start, *at))],
         What::Commit { xid, at, rows, row_bytes } => {
             let mut messages = vec![(start, begin(start, *at, *xid))];
             if !std::mem::replace(is_described, true) {
@@ -80,11 +81,14 @@ fn insert(row: u32, row_bytes: usize) -> Bytes {
     })
 }
 
-fn mark(start: Lsn) -> Bytes {
+fn mark(start: Lsn, at: Timestamp) -> Bytes {
+    let said = at.to_string();
     message(b'M', |bytes| {
         bytes.put_u8(0);
         bytes.put_u64(start.0);
-        bytes.put_slice(b"keepsake\0");
-        bytes.put_u32(0);
+        bytes.put_slice(HEARTBEAT_PREFIX.as_bytes());
+        bytes.put_u8(0);
+        bytes.put_u32(u32::try_from(said.len()).unwrap_or(u32::MAX));
+        bytes.put_slice(said.as_bytes());
     })
 }

@@ -46,6 +46,7 @@ macro_rules! repository_suite {
             a_download_of_a_missing_object_sends_no_end,
             a_download_stops_when_nobody_listens,
             a_listing_is_complete_sorted_and_bound_to_its_prefix,
+            a_listing_goes_on_behind_a_key_and_ends_at_its_limit,
             folders_are_told_once_each_without_what_is_in_them,
             an_upload_is_visible_only_after_its_end,
             a_cut_upload_leaves_nothing_and_the_next_one_succeeds,

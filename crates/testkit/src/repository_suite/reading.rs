@@ -86,6 +86,28 @@ pub async fn a_listing_is_complete_sorted_and_bound_to_its_prefix(bench: &dyn Re
     }
 }
 
+/// What is behind a key, which need not be there itself; fewer than asked for only at the end.
+pub async fn a_listing_goes_on_behind_a_key_and_ends_at_its_limit(bench: &dyn RepositoryBench) {
+    let repository = bench.empty().await;
+    for key in ["a/1", "a/2", "a/3", "a/30/x", "b/1"] {
+        repository.put_new(key, Bytes::from_static(b"x")).await.expect("put");
+    }
+    let expected: [(&str, &str, usize, &[&str]); 7] = [
+        ("a/", "a/1", 2, &["a/2", "a/3"]),
+        ("a/", "a/15", 5, &["a/2", "a/3", "a/30/x"]),
+        ("a/", "", 1, &["a/1"]),
+        ("a/3", "a/3", 9, &["a/30/x"]),
+        ("", "a/30/x", 9, &["b/1"]),
+        ("a/", "a/30/x", 9, &[]),
+        ("a/", "b", 9, &[]),
+    ];
+    for (prefix, after, limit, keys) in expected {
+        let listed = repository.list_after(prefix, after, limit).await.expect("list");
+        let listed: Vec<_> = listed.iter().map(|object| object.key.as_str()).collect();
+        assert_eq!(listed, keys, "{limit} behind {after:?} under {prefix:?}");
+    }
+}
+
 /// However much lies in a folder, it is one name; objects beside folders and neighbours of the prefix are none.
 pub async fn folders_are_told_once_each_without_what_is_in_them(bench: &dyn RepositoryBench) {
     let repository = bench.empty().await;

@@ -1,0 +1,225 @@
+//! Copies of captured changes, and the RPO that is read back from one.
+
+use super::{Bench, Kind, ready};
+use keepsake_archive::ChangesLayout;
+use keepsake_domain::{Classified, FailureClass};
+use keepsake_steps::ports::{KeyHolder, Repository};
+use keepsake_steps::{CopiedChanges, Holders, StepError, copy_changes, probe_rpo};
+use keepsake_testkit::{Fault, Faults, FaultyRepository, Gate, MemoryKeyHolder, MemoryRepository};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// A copy in another region.
+fn elsewhere() -> Arc<MemoryRepository> {
+    Arc::new(MemoryRepository::new(&Uuid::now_v7().to_string()))
+}
+
+async fn captured() -> Bench {
+    let bench = ready().await;
+    bench.once().await;
+    bench
+}
+
+async fn objects(repository: &dyn Repository) -> BTreeMap<String, Vec<u8>> {
+    let mut objects = BTreeMap::new();
+    for info in repository.list("").await.unwrap() {
+        let bytes = repository.get(&info.key, 1 << 30).await.unwrap();
+        objects.insert(info.key, bytes.to_vec());
+    }
+    objects
+}
+
+async fn copy(bench: &Bench, to: &dyn Repository) -> Result<CopiedChanges, StepError> {
+    copy_changes(bench.repository.as_ref(), to, &layout(bench).await, u64::MAX).await
+}
+
+async fn layout(bench: &Bench) -> ChangesLayout {
+    bench.standing().await[0].layout.clone()
+}
+
+#[tokio::test]
+async fn a_copy_is_equal_and_the_next_one_copies_what_is_new_and_nothing_else() {
+    let (bench, to) = (captured().await, elsewhere());
+    let first = copy(&bench, to.as_ref()).await.unwrap();
+    assert_eq!(objects(to.as_ref()).await, objects(bench.repository.as_ref()).await);
+    let standing = bench.standing().await.len() as u64;
+    assert!(standing > 3 && first.manifests == standing && first.is_complete, "{first:?}");
+    bench.write();
+    bench.once().await;
+    let faults = Arc::new(Faults::new());
+    let from = FaultyRepository::new(bench.repository.clone(), faults.clone());
+    let again = copy_changes(&from, to.as_ref(), &layout(&bench).await, u64::MAX).await.unwrap();
+    let new = bench.standing().await.len() as u64 - standing;
+    assert!(new > 1 && again.manifests == new, "{again:?}");
+    assert_eq!(objects(to.as_ref()).await, objects(bench.repository.as_ref()).await);
+    // Of what was there already only the newest manifest is read, and nothing is listed but names behind it and the keys of
+    // one run.
+    let calls = faults.calls();
+    assert_eq!((calls["list_after"], calls["list"]), (1, 1), "{calls:?}");
+    assert_eq!(calls["get"] as u64, 1 + new + 2, "{calls:?}");
+    let end = bench.standing().await.last().map(|one| one.boundary().position);
+    assert_eq!((again.end, copy(&bench, to.as_ref()).await.unwrap().manifests), (end, 0));
+}
+
+#[tokio::test]
+async fn a_copy_that_is_bounded_goes_on_where_it_ended() {
+    let (bench, to) = (captured().await, elsewhere());
+    let layout = layout(&bench).await;
+    let mut calls = 0;
+    loop {
+        let copied = copy_changes(bench.repository.as_ref(), to.as_ref(), &layout, 1).await.unwrap();
+        calls += 1;
+        if copied.is_complete {
+            break;
+        }
+    }
+    assert!(calls > 1);
+    assert_eq!(objects(to.as_ref()).await, objects(bench.repository.as_ref()).await);
+}
+
+/// Every manifest that stands there is that of the original, and so are its object and its keys.
+async fn check_copy(bench: &Bench, to: &MemoryRepository, at: &str) {
+    let (there, here) = (objects(to).await, objects(bench.repository.as_ref()).await);
+    for standing in bench.standing().await {
+        let key = standing.manifest_key();
+        let Some(manifest) = there.get(&key) else { continue };
+        assert_eq!(manifest, &here[&key], "{at}");
+        let run = standing.layout.run(standing.run_id());
+        let keys = here.keys().filter(|key| key.starts_with(&format!("{run}keys/")));
+        for key in keys.chain(standing.segment().map(|segment| &segment.object.key)) {
+            assert_eq!(there.get(key), Some(&here[key]), "{at}: {key}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_fault_at_any_call_of_a_copy_and_a_death_at_any_leaves_no_manifest_without_its_objects_and_the_next_converges()
+ {
+    let bench = captured().await;
+    let layout = layout(&bench).await;
+    let pair = |faults: &Arc<Faults>, to: &Arc<MemoryRepository>| {
+        let faulty = |inner: &Arc<MemoryRepository>| FaultyRepository::new(inner.clone(), faults.clone());
+        (faulty(&bench.repository), faulty(to))
+    };
+    let all = Arc::new(Faults::new());
+    let (from, to) = pair(&all, &elsewhere());
+    copy_changes(&from, &to, &layout, u64::MAX).await.unwrap();
+    let mut tried = 0;
+    for (kind, number) in
+        all.calls().into_iter().flat_map(|(kind, count)| (0..count).map(move |n| (kind.clone(), n)))
+    {
+        for how in [Kind::Refused, Kind::DoneAndReportedAsFailed, Kind::Dead] {
+            let at = format!("{kind} {number} {how:?}");
+            let fault = match how {
+                Kind::Refused => Fault::Refuse,
+                Kind::DoneAndReportedAsFailed => Fault::DoAndReportFailure,
+                Kind::Dead => Fault::HoldAnswer(Gate::default()),
+            };
+            let (faults, there) = (Arc::new(Faults::new().at_call(&kind, number, fault)), elsewhere());
+            let (from, to) = pair(&faults, &there);
+            let died = async {
+                super::made(&faults, &kind, number).await;
+                if how != Kind::Dead {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                biased;
+                outcome = copy_changes(&from, &to, &layout, u64::MAX) => assert!(outcome.is_err(), "{at}: a fault looks good"),
+                () = died => {}
+            }
+            check_copy(&bench, &there, &at).await;
+            let copied = copy(&bench, there.as_ref()).await.unwrap();
+            assert_eq!((copied.is_complete, copied.left_out), (true, Vec::new()), "{at}");
+            assert_eq!(objects(there.as_ref()).await, objects(bench.repository.as_ref()).await, "{at}");
+            tried += 1;
+        }
+    }
+    println!("copies of changes: {tried} that failed or died, each followed by one that went on");
+    assert!(tried > 60);
+}
+
+#[tokio::test]
+async fn a_segment_that_is_damaged_here_is_left_out_and_told_and_what_follows_is_copied() {
+    let (bench, to) = (captured().await, elsewhere());
+    let standing = bench.standing().await;
+    let damaged = standing[1].segment().unwrap();
+    bench.repository.lose(&damaged.object.key);
+    let copied = copy(&bench, to.as_ref()).await.unwrap();
+    assert!(copied.left_out[0].contains(&damaged.object.key), "{copied:?}");
+    assert_eq!((copied.left_out.len(), copied.manifests), (1, standing.len() as u64 - 1));
+    assert_eq!(to.head(&standing[1].manifest_key()).await.unwrap(), None);
+    check_copy(&bench, &to, "a damaged segment").await;
+}
+
+#[tokio::test]
+async fn a_repository_with_other_changes_of_the_lineage_is_refused_and_left_as_it_is() {
+    let (bench, to) = (captured().await, elsewhere());
+    copy(&bench, to.as_ref()).await.unwrap();
+    let standing = bench.standing().await;
+    let newest = standing.last().unwrap();
+    // Whoever else captured the same source wrote another manifest at the same place.
+    bench.repository.corrupt(&newest.manifest_key(), |bytes| bytes.push(b'\n'));
+    let before = objects(to.as_ref()).await;
+    let refused = copy_changes(bench.repository.as_ref(), to.as_ref(), &newest.layout, u64::MAX).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.class(), FailureClass::Conflict, "{refused}");
+    assert_eq!(objects(to.as_ref()).await, before);
+}
+
+async fn probe(bench: &Bench, copy: &dyn Repository, key: &str) -> Result<u64, StepError> {
+    let holder = MemoryKeyHolder::new(key);
+    let holders: [&dyn KeyHolder; 1] = [&holder];
+    let probed = probe_rpo(copy, "wedsync", &Holders(&holders), bench.clock.as_ref()).await?;
+    Ok(probed.rpo_seconds)
+}
+
+#[tokio::test]
+async fn the_rpo_is_the_age_of_the_newest_heartbeat_that_the_copy_alone_gives_back() {
+    let (bench, to) = (captured().await, elsewhere());
+    copy(&bench, to.as_ref()).await.unwrap();
+    bench.clock.advance(Duration::from_millis(41_200));
+    assert_eq!(probe(&bench, to.as_ref(), "k").await.unwrap(), 42);
+    // What is captured and not copied counts for nothing.
+    bench.write();
+    bench.once().await;
+    assert_eq!(probe(&bench, to.as_ref(), "k").await.unwrap(), 47);
+    copy(&bench, to.as_ref()).await.unwrap();
+    // The original is gone.
+    for key in objects(bench.repository.as_ref()).await.keys() {
+        bench.repository.lose(key);
+    }
+    bench.clock.advance(Duration::from_secs(3));
+    assert_eq!(probe(&bench, to.as_ref(), "k").await.unwrap(), 3);
+    let refused = probe(&bench, to.as_ref(), "another side's").await.unwrap_err();
+    assert!(refused.to_string().contains("none of the keys"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_heartbeat_is_looked_for_before_segments_that_have_none_and_damage_is_never_an_age() {
+    let (bench, to) = (captured().await, elsewhere());
+    bench.write();
+    bench.once().await;
+    copy(&bench, to.as_ref()).await.unwrap();
+    bench.clock.advance(Duration::from_secs(10));
+    assert_eq!(probe(&bench, to.as_ref(), "k").await.unwrap(), 10);
+    // The newest one ends with the heartbeat; those before it ended because they were full.
+    let standing = bench.standing().await;
+    let [.., before, newest] = standing.as_slice() else { panic!("two segments") };
+    to.lose(&newest.manifest_key());
+    assert_eq!(probe(&bench, to.as_ref(), "k").await.unwrap(), 15);
+    to.corrupt(&before.segment().unwrap().object.key, |bytes| *bytes.last_mut().unwrap() ^= 1);
+    let damaged = probe(&bench, to.as_ref(), "k").await.unwrap_err();
+    assert_eq!(damaged.class(), FailureClass::Integrity, "{damaged}");
+    let rest = &standing[..standing.len() - 1];
+    for standing in rest.iter().filter(|one| one.segment().is_some()) {
+        to.lose(&standing.manifest_key());
+    }
+    let nothing = probe(&bench, to.as_ref(), "k").await.unwrap_err();
+    assert_eq!(nothing.class(), FailureClass::Permanent, "{nothing}");
+    assert!(nothing.explanation().next.contains("keepsake capture"), "{nothing}");
+    let empty = probe(&bench, elsewhere().as_ref(), "k").await.unwrap_err();
+    assert!(empty.to_string().contains("no changes of wedsync"), "{empty}");
+}
