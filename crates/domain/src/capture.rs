@@ -36,7 +36,8 @@ impl NotCapturedReason {
     pub fn advice(self) -> &'static str {
         match self {
             Self::NoReplicaIdentity => {
-                "add a primary key, or let the policy ask for REPLICA IDENTITY FULL, which writes more WAL"
+                "add a primary key that is not deferrable, or choose REPLICA IDENTITY FULL for it, as \
+                 keepsake protect --replica-identity-full does for all such tables: that writes more WAL"
             }
             Self::Unlogged => "ALTER TABLE … SET LOGGED, if its rows matter between two full backups",
             Self::Foreign => "protect the server that holds the rows",

@@ -18,11 +18,18 @@ pub struct ServerMessage {
 
 impl ServerMessage {
     pub(crate) fn new(code: &str, message: &str) -> Self {
-        // Errors about data (class 22) quote the value after a colon: invalid input syntax for type integer: "…".
-        let shown =
-            if code.starts_with("22") { message.split(": \"").next().unwrap_or_default() } else { message };
+        // Errors about data (class 22) quote the value: value "…" is out of range, or print its bytes: 0xe4.
+        let shown = if code.starts_with("22") { before_any_value(message) } else { message };
         Self { code: code.to_owned(), message: shown.to_owned() }
     }
+}
+
+/// What a message says before its first quotation mark, in any of the server's languages, or its first byte.
+fn before_any_value(message: &str) -> &str {
+    const MARKS: [char; 10] = ['"', '«', '»', '„', '“', '”', '‘', '’', '「', '『'];
+    let quoted = message.find(MARKS).unwrap_or(message.len());
+    let end = message.find(" 0x").map_or(quoted, |bytes| bytes.min(quoted));
+    message[..end].trim_end().trim_end_matches(':')
 }
 
 impl fmt::Display for ServerMessage {
@@ -258,6 +265,51 @@ impl From<ConnectError> for TargetError {
             ConnectError::Statement { act, place, transient, cause } => {
                 Self::Statement { act, place, transient, cause }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_value_of_a_row_shows_in_what_a_server_says_about_data() {
+        for (code, said, shown) in [
+            (
+                "22P02",
+                "invalid input syntax for type integer: \"secret\"",
+                "invalid input syntax for type integer",
+            ),
+            ("22003", "value \"12345678901\" is out of range for type integer", "value"),
+            (
+                "22P02",
+                "ungültige Eingabesyntax für Typ integer: „secret“",
+                "ungültige Eingabesyntax für Typ integer",
+            ),
+            (
+                "22P02",
+                "syntaxe en entrée invalide pour le type integer : « secret »",
+                "syntaxe en entrée invalide pour le type integer ",
+            ),
+            (
+                "22021",
+                "invalid byte sequence for encoding \"UTF8\": 0xe4",
+                "invalid byte sequence for encoding",
+            ),
+            (
+                "22P05",
+                "character with byte sequence 0xe4 in encoding \"UTF8\"",
+                "character with byte sequence",
+            ),
+            (
+                "22001",
+                "value too long for type character varying(5)",
+                "value too long for type character varying(5)",
+            ),
+            ("42P01", "relation \"guests\" does not exist", "relation \"guests\" does not exist"),
+        ] {
+            assert_eq!(ServerMessage::new(code, said).message, shown);
         }
     }
 }
