@@ -10,8 +10,8 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0    done
   2    the command line is wrong; nothing was touched
-  10   it may pass: run the same command again
-  11   someone else holds or wrote it
+  10   it may pass, as a slot in use does: run the same command again
+  11   someone else holds it or wrote it first
   12   it fails again until a person changes something
   13   bytes or rows are not what they must be
   14   not proven: verify found damage or nothing to verify, or the restored database is not equal
@@ -208,6 +208,10 @@ pub struct ProtectArguments {
     /// not captured.
     #[arg(long)]
     pub replica_identity_full: bool,
+    /// Make the slot anew and begin a new chain whatever stands, for this reason: the newest manifest is damaged, or another
+    /// repository that changes went to is given up. Changes in between are lost, which is recorded as a gap.
+    #[arg(long, value_name = "REASON")]
+    pub begin_anew: Option<String>,
     /// A recovery key's public half (age1…), which can open the chain's key; may be repeated.
     #[arg(long, value_name = "AGE1…", group = "protect_holders")]
     pub recipient: Vec<SecretText>,

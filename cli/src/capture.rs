@@ -1,20 +1,17 @@
 //! `keepsake capture`: the changes of a protected source, from its slot into the repository.
 
 use crate::arguments::CaptureArguments;
-use crate::backup::check_name;
-use crate::connection::connection;
+use crate::capturing::{CaptureOptions, Capturing};
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::keys::{key_holder, recipients};
 use crate::measures::peak_memory_bytes;
 use crate::signals::unless_interrupted;
 use crate::terminal::{note, print, print_json};
 use crate::text;
 use keepsake_archive::SegmentManifest;
 use keepsake_domain::{BackupId, Lineage, Lsn, Timestamp};
-use keepsake_postgres::PostgresChanges;
 use keepsake_steps::ports::{Clock, ProtectWishes};
-use keepsake_steps::{Capture, Captured, SegmentBounds, Until, capture_changes};
+use keepsake_steps::{Captured, SegmentBounds, Until, capture_changes};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -44,22 +41,15 @@ struct Summary<'a> {
 /// # Errors
 /// [`Failure`]; segments that were told before stand.
 pub async fn capture(context: &Context, arguments: &CaptureArguments) -> Result<(), Failure> {
-    let url = connection("--source", &arguments.source, &context.environment)?;
-    let recipients = recipients(&arguments.recipient)?;
-    check_name(&arguments.name)?;
-    let key_holder = key_holder(&context.places, arguments.kms_key.as_deref(), &recipients).await?;
-    let repository = context.places.repository("--repo", &arguments.repo).await?;
-    let source = PostgresChanges::new(url, &arguments.name);
-    let capture = Capture {
-        source: &source,
-        repository: repository.as_ref(),
-        key_holder: key_holder.as_ref(),
-        recovery: &recipients,
-        clock: context.clock.as_ref(),
+    let options = CaptureOptions {
+        source: &arguments.source,
+        repo: &arguments.repo,
         name: &arguments.name,
-        wishes: ProtectWishes::default(),
-        level: arguments.level,
+        recipient: &arguments.recipient,
+        kms_key: arguments.kms_key.as_deref(),
     };
+    let capturing = Capturing::open(context, options).await?;
+    let capture = capturing.capture(context, ProtectWishes::default(), arguments.level);
     let bounds = SegmentBounds {
         bytes: arguments.segment_size,
         span: Duration::from_secs(u64::from(arguments.segment_seconds)),
@@ -71,7 +61,7 @@ pub async fn capture(context: &Context, arguments: &CaptureArguments) -> Result<
     if let Some(gap) = &captured.gap {
         note(&format!("warning: changes are lost: {gap}; run keepsake backup now, it begins the next span"));
     }
-    let summary = summary(&captured, repository.url());
+    let summary = summary(&captured, capturing.repository_url());
     if arguments.json {
         return print_json(&summary);
     }

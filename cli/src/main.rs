@@ -4,6 +4,7 @@ mod arguments;
 mod backup;
 mod backup_summary;
 mod capture;
+mod capturing;
 mod catalog;
 mod certificate;
 mod connection;

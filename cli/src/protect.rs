@@ -1,17 +1,14 @@
 //! `keepsake protect`: publication, slot, and where the chain of captured changes begins.
 
 use crate::arguments::ProtectArguments;
-use crate::backup::check_name;
-use crate::connection::connection;
+use crate::capturing::{CaptureOptions, Capturing};
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::keys::{key_holder, recipients};
 use crate::signals::unless_interrupted;
 use crate::terminal::{print, print_json};
 use keepsake_domain::{Lineage, Lsn, NotCaptured, TableName};
-use keepsake_postgres::PostgresChanges;
 use keepsake_steps::ports::ProtectWishes;
-use keepsake_steps::{Capture, ProtectedSource, protect_source};
+use keepsake_steps::{ProtectedSource, begin_anew, protect_source};
 use serde::Serialize;
 
 const AT_RISK: &str =
@@ -37,23 +34,22 @@ struct Answer<'a> {
 /// # Errors
 /// [`Failure`] with everything that stands in the way.
 pub async fn protect(context: &Context, arguments: &ProtectArguments) -> Result<(), Failure> {
-    let url = connection("--source", &arguments.source, &context.environment)?;
-    let recipients = recipients(&arguments.recipient)?;
-    check_name(&arguments.name)?;
-    let key_holder = key_holder(&context.places, arguments.kms_key.as_deref(), &recipients).await?;
-    let repository = context.places.repository("--repo", &arguments.repo).await?;
-    let source = PostgresChanges::new(url, &arguments.name);
-    let capture = Capture {
-        source: &source,
-        repository: repository.as_ref(),
-        key_holder: key_holder.as_ref(),
-        recovery: &recipients,
-        clock: context.clock.as_ref(),
+    let options = CaptureOptions {
+        source: &arguments.source,
+        repo: &arguments.repo,
         name: &arguments.name,
-        wishes: ProtectWishes { identity_full: arguments.replica_identity_full },
-        level: keepsake_archive::ZSTD_LEVEL,
+        recipient: &arguments.recipient,
+        kms_key: arguments.kms_key.as_deref(),
     };
-    let protected = async { Ok(protect_source(&capture).await?) };
+    let capturing = Capturing::open(context, options).await?;
+    let wishes = ProtectWishes { identity_full: arguments.replica_identity_full, ..ProtectWishes::default() };
+    let capture = capturing.capture(context, wishes, keepsake_archive::ZSTD_LEVEL);
+    let protected = async {
+        Ok(match &arguments.begin_anew {
+            Some(reason) => begin_anew(&capture, reason).await?,
+            None => protect_source(&capture).await?,
+        })
+    };
     let protected = unless_interrupted(protected, AT_RISK).await?;
     let answer = answer(&protected);
     if arguments.json {

@@ -15,7 +15,9 @@ fn unprotect(source: &Database, name: &str, more: &[&str]) -> Ended {
 fn protect(source: &Database, name: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let changes = PostgresChanges::new(source.url().parse().unwrap(), name);
-    runtime.block_on(changes.protect(&ProtectWishes { identity_full: true })).unwrap();
+    runtime
+        .block_on(changes.protect(&ProtectWishes { identity_full: true, ..ProtectWishes::default() }))
+        .unwrap();
 }
 
 /// Slots, publications and replica identities of the database.

@@ -2,10 +2,12 @@
 
 use crate::StepError;
 use crate::capture_segment::{Filled, Reading};
-use crate::chain::{Capture, RunKey, begin_chain, lost, not_protected, other_lineage, put_manifest};
+use crate::chain::{
+    Capture, RunKey, begin_chain, held_by_other, lost, not_protected, other_lineage, put_manifest,
+};
 use crate::list_changes::StandingChanges;
 use crate::newest_changes::newest_changes;
-use crate::ports::CaptureState;
+use crate::ports::{CaptureState, ProtectWishes};
 use crate::streams::{Sealing, upload_sealed};
 use bytes::Bytes;
 use keepsake_archive::{
@@ -132,16 +134,20 @@ async fn go_on(capture: &Capture<'_>) -> Result<(CaptureState, StandingChanges, 
         None => other_lineage(capture.repository, &layout).await?,
     };
     // Whoever removes the publication too wants no capture; a slot that was lost leaves it behind.
-    let is_given_free = state.slot.is_none() && state.published.is_empty();
+    if !state.is_wanted {
+        return Err(not_protected(&state, capture.name));
+    }
     match (end, what) {
         (Some(end), None) => Ok((state, end, None)),
-        (end, Some(what)) if !is_given_free => {
+        (end, Some(what)) => {
+            held_by_other(capture, &state)?;
             let reason = ChainReason::Gap { what: what.clone() };
-            let protected = begin_chain(capture, &layout, &state, reason, end.as_ref()).await?;
+            let wishes = ProtectWishes { only_if_wanted: true, ..capture.wishes_here() };
+            let protected = begin_chain(capture, &wishes, &layout, &state, reason, end.as_ref()).await?;
             tracing::warn!(source = capture.name, what, "changes are lost; a new chain begins");
             Ok((state, protected.chain, Some(what)))
         }
-        _ => Err(not_protected(&state, capture.name)),
+        (None, None) => Err(not_protected(&state, capture.name)),
     }
 }
 

@@ -37,6 +37,13 @@ pub struct Capture<'a> {
     pub level: i32,
 }
 
+impl Capture<'_> {
+    /// What is wished of the source, and that its changes go to this repository.
+    pub(crate) fn wishes_here(&self) -> ProtectWishes {
+        ProtectWishes { holder: Some(self.repository.url()), ..self.wishes.clone() }
+    }
+}
+
 /// The key of one run: its public half, and the key that seals its manifests and opens nothing.
 pub(crate) struct RunKey {
     pub run_id: BackupId,
@@ -77,13 +84,10 @@ pub struct ProtectedSource {
 /// them, takes new tables in, and is success; if the slot was lost meanwhile, a new chain begins, behind a gap.
 ///
 /// # Errors
-/// Those of the source and of the repository. What was made on the source stays, and the next call goes on.
+/// [`FailureClass::Conflict`] when the source's changes go to another repository. Those of the source and of the repository:
+/// what was made on the source stays, and the next call goes on.
 pub async fn protect_source(capture: &Capture<'_>) -> Result<ProtectedSource, StepError> {
-    let state = capture.source.capture_state().await?;
-    let layout = ChangesLayout::new(capture.name, state.lineage.clone()).map_err(|invalid| {
-        let next = "give the source another name";
-        StepError::found(FailureClass::Permanent, invalid.to_string(), "nothing was changed", next)
-    })?;
+    let (state, layout) = source_of(capture).await?;
     let end = newest_changes(capture.repository, &layout, Some(state.wal_lsn)).await?;
     let lost = match &end {
         Some(end) => lost(&state, end)?,
@@ -91,29 +95,70 @@ pub async fn protect_source(capture: &Capture<'_>) -> Result<ProtectedSource, St
     };
     match (end, lost) {
         (Some(end), None) => {
-            let protection = capture.source.protect(&capture.wishes).await?;
+            let protection = capture.source.protect(&capture.wishes_here()).await?;
             Ok(ProtectedSource { protection, chain: end, is_new: false })
         }
         (end, lost) => {
+            held_by_other(capture, &state)?;
             let what = match lost {
                 Some(lost) => Some(lost),
                 None => other_lineage(capture.repository, &layout).await?,
             };
             let reason = what.map_or(ChainReason::Protected, |what| ChainReason::Gap { what });
-            begin_chain(capture, &layout, &state, reason, end.as_ref()).await
+            begin_chain(capture, &capture.wishes_here(), &layout, &state, reason, end.as_ref()).await
         }
     }
+}
+
+/// Begins a chain with a new slot whatever stands: where the newest manifest cannot be read, or where changes went to another
+/// repository until now. What the slot still held is lost, which is recorded as a gap with `reason`.
+///
+/// # Errors
+/// Those of the source and of the repository.
+pub async fn begin_anew(capture: &Capture<'_>, reason: &str) -> Result<ProtectedSource, StepError> {
+    let (state, layout) = source_of(capture).await?;
+    let end = match newest_changes(capture.repository, &layout, Some(state.wal_lsn)).await {
+        // Of a manifest that cannot be read nothing is known that could be linked to.
+        Err(StepError::Manifest(_)) => None,
+        end => end?,
+    };
+    let reason = ChainReason::Gap { what: format!("begun anew: {reason}") };
+    let wishes = ProtectWishes { slot_anew: true, ..capture.wishes_here() };
+    begin_chain(capture, &wishes, &layout, &state, reason, end.as_ref()).await
+}
+
+async fn source_of(capture: &Capture<'_>) -> Result<(CaptureState, ChangesLayout), StepError> {
+    let state = capture.source.capture_state().await?;
+    let layout = ChangesLayout::new(capture.name, state.lineage.clone()).map_err(|invalid| {
+        let next = "give the source another name";
+        StepError::found(FailureClass::Permanent, invalid.to_string(), "nothing was changed", next)
+    })?;
+    Ok((state, layout))
+}
+
+/// Refuses to begin a chain where another repository's would end by it.
+pub(crate) fn held_by_other(capture: &Capture<'_>, state: &CaptureState) -> Result<(), StepError> {
+    let here = capture.repository.url();
+    let Some(other) = state.holder.as_ref().filter(|other| **other != here) else { return Ok(()) };
+    Err(StepError::found(
+        FailureClass::Conflict,
+        format!("changes of database {} go to {other} under the name {}", state.database, capture.name),
+        "nothing was changed; what is captured there goes on",
+        "use --repo with that repository; or, if it is given up, keepsake protect --begin-anew '<reason>' with this one, \
+         which ends its chain",
+    ))
 }
 
 /// Makes a slot where it is gone, and records that changes are captured from there on.
 pub(crate) async fn begin_chain(
     capture: &Capture<'_>,
+    wishes: &ProtectWishes,
     layout: &ChangesLayout,
     state: &CaptureState,
     reason: ChainReason,
     before: Option<&StandingChanges>,
 ) -> Result<ProtectedSource, StepError> {
-    let protection = capture.source.protect(&capture.wishes).await?;
+    let protection = capture.source.protect(wishes).await?;
     if let Some(before) = before.filter(|before| protection.lsn <= before.boundary().position.lsn) {
         return Err(behind(protection.lsn, before));
     }
@@ -204,6 +249,7 @@ pub(crate) fn lost(state: &CaptureState, end: &StandingChanges) -> Result<Option
         return Err(behind(state.wal_lsn, end));
     }
     Ok(match &state.slot {
+        _ if !state.is_wanted => Some("the publication is gone".to_owned()),
         None => Some("the replication slot is gone".to_owned()),
         Some(slot) => match &slot.lost {
             Some(how) => Some(format!("replication slot {} was lost: {how}", slot.name)),

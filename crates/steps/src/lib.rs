@@ -48,7 +48,7 @@ pub use begin_backup::{
     recovery_recipients, write_key,
 };
 pub use capture_changes::{Captured, SegmentBounds, Until, capture_changes};
-pub use chain::{Capture, ProtectedSource, protect_source};
+pub use chain::{Capture, ProtectedSource, begin_anew, protect_source};
 pub use change_reader::{BATCH_BYTES, ChangeReader, LastTransaction, ReplayRules};
 pub use copy_changes::{CopiedChanges, copy_changes};
 pub use dump::{Dumper, dump};

@@ -61,6 +61,7 @@ struct State {
     log: Vec<Record>,
     slot: Option<Slot>,
     is_published: bool,
+    holder: Option<String>,
     schema: u32,
     not_captured: Vec<NotCaptured>,
     /// The session that streams now.
@@ -113,6 +114,7 @@ impl MemoryChangeSource {
             log: Vec::new(),
             slot: None,
             is_published: false,
+            holder: None,
             schema: 0,
             not_captured: Vec::new(),
             session: 0,
@@ -232,16 +234,24 @@ impl ChangeSource for MemoryChangeSource {
             database: "wedsync".to_owned(),
             server_version: 150_018,
             slot,
+            is_wanted: state.is_published,
+            holder: state.holder.clone(),
             published: if state.is_published { published() } else { Vec::new() },
             wal_lsn: state.lsn,
         })
     }
 
-    async fn protect(&self, _wishes: &ProtectWishes) -> Result<Protection, SourceError> {
+    async fn protect(&self, wishes: &ProtectWishes) -> Result<Protection, SourceError> {
         let at = self.clock.now();
         let mut state = self.lock();
+        if wishes.only_if_wanted && !state.is_published {
+            return Err(unreachable("the source was given free"));
+        }
+        let is_new = !state.is_published
+            || wishes.slot_anew
+            || state.slot.as_ref().is_none_or(|slot| slot.lost.is_some());
         state.is_published = true;
-        let is_new = state.slot.as_ref().is_none_or(|slot| slot.lost.is_some());
+        state.holder = wishes.holder.clone().or(state.holder.take());
         if is_new {
             state.lsn = Lsn(state.lsn.0 + RECORD_BYTES);
             state.slot = Some(Slot { confirmed: state.lsn, lost: None });
@@ -257,6 +267,7 @@ impl ChangeSource for MemoryChangeSource {
         let mut state = self.lock();
         let removed = state.slot.take().map(|_| format!("slot {SLOT}"));
         state.is_published = false;
+        state.holder = None;
         Ok(Unprotected { removed: removed.into_iter().collect() })
     }
 

@@ -6,12 +6,6 @@ use crate::session::Session;
 use async_trait::async_trait;
 use keepsake_domain::{Lsn, SlotLook};
 use keepsake_steps::ports::{GovernedSlot, SourceError};
-use std::time::Duration;
-
-/// How often a slot is tried that somebody streams from, and the pause between. A session that is ended gives its slot
-/// free within milliseconds; who comes back at once is ended again, and after 5 s the next call of the governor tries.
-const TRIES: u32 = 50;
-const PAUSE: Duration = Duration::from_millis(100);
 
 #[async_trait]
 impl GovernedSlot for PostgresChanges {
@@ -27,24 +21,9 @@ impl GovernedSlot for PostgresChanges {
     }
 
     async fn drop_slot(&self) -> Result<bool, SourceError> {
-        let session = self.open().await?;
-        let mut tries = 0;
-        loop {
-            if slot::state(&session, &self.slot).await?.is_none() {
-                return Ok(tries > 0);
-            }
-            tries += 1;
-            session.all("end who streams from the slot", END_STREAM, &[&self.slot.name()]).await?;
-            match slot::drop_slot(&session, &self.slot).await {
-                Err(SourceError::SlotBusy { .. }) if tries < TRIES => tokio::time::sleep(PAUSE).await,
-                dropped => return dropped,
-            }
-        }
+        slot::end_and_drop(&self.open().await?, &self.slot).await
     }
 }
-
-const END_STREAM: &str = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots
-    WHERE slot_name::text = $1 AND active_pid IS NOT NULL";
 
 /// Transactions of other databases hold no WAL of a logical slot back for longer than its own do: a slot waits for all
 /// that were open when it began, and for those of its database since.

@@ -52,11 +52,14 @@ impl ChangeSource for PostgresChanges {
         let sql = "SELECT d.datname::text, d.oid, pg_is_in_recovery() FROM pg_database d
             WHERE d.datname = current_database()";
         let row = session.one("read which database it is", sql, &[]).await?;
+        let memory = publication::memory(&session, &self.slot).await?;
         Ok(CaptureState {
             lineage: lineage_of(&session, row.get(1)).await?,
             database: row.get(0),
             server_version: session.version,
             slot: slot::state(&session, &self.slot).await?,
+            is_wanted: memory.as_ref().is_some_and(|memory| !memory.is_leaving),
+            holder: memory.and_then(|memory| memory.holder),
             published: publication::published(&session, &self.slot).await?,
             wal_lsn: wal_position(&session, row.get(2)).await?,
         })

@@ -15,9 +15,13 @@ pub(super) async fn protect(
     let state = slot::state(session, slot).await?;
     preflight::preflight(session, state.is_none()).await?;
     let memory = publication::memory(session, slot).await?;
+    let is_wanted = memory.as_ref().is_some_and(|memory| !memory.is_leaving);
+    if wishes.only_if_wanted && !is_wanted {
+        return Err(given_free(session, slot));
+    }
     let is_first = memory.is_none();
     // A slot that was lost streams nothing more, nor does one whose publication was not there all the time.
-    let standing = state.filter(|state| state.lost.is_none() && !is_first);
+    let standing = state.filter(|state| state.lost.is_none() && is_wanted && !wishes.slot_anew);
     if standing.is_none() {
         slot::drop_slot(session, slot).await?;
     }
@@ -59,9 +63,15 @@ async fn publish(
     if memory.is_none() {
         publication::create(session, slot).await?;
     }
+    let before = memory.unwrap_or_default();
+    let holder = wishes.holder.clone().or_else(|| before.holder.clone());
+    let mut memory = Memory { holder, is_leaving: false, ..before.clone() };
+    if memory != before {
+        publication::remember(session, slot, &memory).await?;
+    }
     let mut tables = publication::tables(session, slot).await?;
     if wishes.identity_full {
-        publication::identify(session, slot, &mut tables, memory.unwrap_or_default()).await?;
+        publication::identify(session, slot, &mut tables, &mut memory).await?;
     }
     align::align(session, slot, &tables).await?;
     Ok(())
@@ -70,5 +80,18 @@ async fn publish(
 async fn made_anew(session: &Session, slot: &SlotName) -> Result<Lsn, SourceError> {
     let lsn = slot::create(session, slot).await?;
     session.run("pin the session's settings", &set(&pinned(session.version, &session.encoding))).await?;
+    // Making it may take minutes, in which the source may have been given free.
+    if !publication::stands(session, slot).await? {
+        slot::drop_slot(session, slot).await?;
+        return Err(given_free(session, slot));
+    }
     Ok(lsn)
+}
+
+fn given_free(session: &Session, slot: &SlotName) -> SourceError {
+    SourceError::CannotCapture {
+        place: session.place.clone(),
+        what: format!("it was given free: publication {} is gone", slot.publication()),
+        remedy: "keepsake protect, if its changes shall be captured again".to_owned(),
+    }
 }

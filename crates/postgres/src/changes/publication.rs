@@ -118,11 +118,18 @@ pub(super) async fn stands(session: &Session, slot: &SlotName) -> Result<bool, S
     Ok(session.one("look for the publication", sql, &[&slot.publication()]).await?.get(0))
 }
 
-/// What the comment on our publication holds, as JSON: what must be set back when it goes.
-#[derive(Debug, Default, Serialize, Deserialize)]
+/// What the comment on our publication holds, as JSON: what must be set back when it goes, and who uses it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Memory {
     /// Replica identities that we set.
+    #[serde(default)]
     pub identity_full: Vec<Before>,
+    /// The repository that changes go to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<String>,
+    /// Somebody began to take all of it away: nothing is published any more.
+    #[serde(default)]
+    pub is_leaving: bool,
 }
 
 /// A table whose replica identity we set, and what it was.
@@ -160,7 +167,7 @@ pub(super) async fn identify(
     session: &Session,
     slot: &SlotName,
     tables: &mut [Table],
-    mut memory: Memory,
+    memory: &mut Memory,
 ) -> Result<(), SourceError> {
     let lacks =
         |table: &&mut Table| table.obstacle == Some(NotCapturedReason::NoReplicaIdentity) && table.full_helps;
@@ -172,7 +179,7 @@ pub(super) async fn identify(
     if wanting.is_empty() {
         return Ok(());
     }
-    remember(session, slot, &memory).await?;
+    remember(session, slot, memory).await?;
     for table in wanting {
         set_identity(session, &table.name, "FULL").await?;
         table.obstacle = None;
@@ -180,12 +187,24 @@ pub(super) async fn identify(
     Ok(())
 }
 
-async fn remember(session: &Session, slot: &SlotName, memory: &Memory) -> Result<(), SourceError> {
-    let act = "write down replica identities";
-    let json = serde_json::to_string(memory).map_err(|error| session.strange(act, error.to_string()))?;
+pub(super) async fn remember(session: &Session, slot: &SlotName, memory: &Memory) -> Result<(), SourceError> {
+    Ok(session.run(REMEMBER, &comment(session, slot, memory)?).await?)
+}
+
+const REMEMBER: &str = "write down what is changed on the source";
+
+fn comment(session: &Session, slot: &SlotName, memory: &Memory) -> Result<String, SourceError> {
+    let json = serde_json::to_string(memory).map_err(|error| session.strange(REMEMBER, error.to_string()))?;
     let publication = quote_identifier(slot.publication());
-    let sql = format!("COMMENT ON PUBLICATION {publication} IS '{}'", json.replace('\'', "''"));
-    Ok(session.run(act, &sql).await?)
+    Ok(format!("COMMENT ON PUBLICATION {publication} IS '{}'", json.replace('\'', "''")))
+}
+
+/// Publishes nothing any more, whatever is in the publication: no table needs an identity from then on. Locks no table.
+pub(super) async fn silence(session: &Session, slot: &SlotName, memory: &Memory) -> Result<(), SourceError> {
+    let comment = comment(session, slot, &Memory { is_leaving: true, ..memory.clone() })?;
+    let publication = quote_identifier(slot.publication());
+    let sql = format!("BEGIN; {comment}; ALTER PUBLICATION {publication} SET (publish = ''); COMMIT");
+    Ok(session.run("publish nothing any more", &sql).await?)
 }
 
 /// Sets the replica identities back that we set, where the tables still have them; answers their names.

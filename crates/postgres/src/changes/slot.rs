@@ -5,6 +5,7 @@ use crate::session::Session;
 use keepsake_domain::Lsn;
 use keepsake_steps::ports::{SlotState, SourceError};
 use sha2::{Digest, Sha256};
+use std::time::Duration;
 
 /// Longest name of a slot and of a publication, in bytes.
 /// Source: `NAMEDATALEN` in `pg_config_manual.h` of PostgreSQL 18, read 2026-11-21.
@@ -135,6 +136,30 @@ pub(super) async fn drop_slot(session: &Session, slot: &SlotName) -> Result<bool
             Some("42704") => Ok(false),
             _ => Err(ConnectError::of_statement("drop the replication slot", &session.place, &error).into()),
         },
+    }
+}
+
+/// How often a slot is tried that somebody streams from, and the pause between. A session that is ended gives its slot
+/// free within milliseconds; who comes back at once is ended again, and after 5 s the next call tries.
+const TRIES: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(100);
+
+const END_STREAM: &str = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots
+    WHERE slot_name::text = $1 AND active_pid IS NOT NULL";
+
+/// Ends whoever streams from the slot or is making it, and drops it; whether there was one.
+pub(super) async fn end_and_drop(session: &Session, slot: &SlotName) -> Result<bool, SourceError> {
+    let mut tries = 0;
+    loop {
+        if state(session, slot).await?.is_none() {
+            return Ok(tries > 0);
+        }
+        tries += 1;
+        session.all("end who streams from the slot", END_STREAM, &[&slot.name()]).await?;
+        match drop_slot(session, slot).await {
+            Err(SourceError::SlotBusy { .. }) if tries < TRIES => tokio::time::sleep(PAUSE).await,
+            dropped => return dropped,
+        }
     }
 }
 

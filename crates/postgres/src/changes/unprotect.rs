@@ -13,11 +13,15 @@ pub(super) async fn unprotect(session: &Session, slot: &SlotName) -> Result<Unpr
         removed.push(format!("replication slot {}", slot.name()));
     }
     if let Some(memory) = publication::memory(session, slot).await? {
+        // While a table without identity is published, its owner's UPDATE fails.
+        publication::silence(session, slot, &memory).await?;
         let set_back = publication::forget(session, &memory).await?;
         removed.extend(set_back.into_iter().map(|table| format!("replica identity of {table}")));
         let publication = quote_identifier(slot.publication());
         session.run("drop the publication", &format!("DROP PUBLICATION IF EXISTS {publication}")).await?;
         removed.push(format!("publication {}", slot.publication()));
     }
+    // A capture that found the slot gone, and the publication not yet, makes a slot. One that comes later finds neither.
+    slot::end_and_drop(session, slot).await?;
     Ok(Unprotected { removed })
 }

@@ -14,6 +14,10 @@ pub struct CaptureState {
     pub server_version: u32,
     /// Our slot; `None` when it was never made, or is gone.
     pub slot: Option<SlotState>,
+    /// Whether our publication stands: somebody wants changes to be captured. Also without a slot, which may be lost.
+    pub is_wanted: bool,
+    /// The repository that they go to, as our publication names it; `None` when it does not.
+    pub holder: Option<String>,
     /// Tables of our publication, sorted.
     pub published: Vec<TableName>,
     /// `pg_current_wal_lsn()`.
@@ -44,6 +48,12 @@ pub struct SlotState {
 pub struct ProtectWishes {
     /// Tables without a usable replica identity get `REPLICA IDENTITY FULL`; else they are not captured.
     pub identity_full: bool,
+    /// Only if our publication stands: a source that was given free meanwhile stays free.
+    pub only_if_wanted: bool,
+    /// A slot that stands is dropped and made anew: what it would stream is lost.
+    pub slot_anew: bool,
+    /// The repository that changes go to, which the publication names from then on.
+    pub holder: Option<String>,
 }
 
 /// A source whose changes can be captured.

@@ -8,7 +8,7 @@ use keepsake_domain::{Classified, FailureClass, GapReason, Lsn};
 use keepsake_steps::ports::{ChangeSource, KeyHolder, ProtectWishes, Repository};
 use keepsake_steps::{
     Capture, Captured, ChangesManifest, Damage, Depth, ProtectedSource, SegmentBounds, StandingChanges,
-    StepError, Until, capture_changes, change_history, changes_keys, changes_of, not_captured_at,
+    StepError, Until, begin_anew, capture_changes, change_history, changes_keys, changes_of, not_captured_at,
     open_backup, protect_source, verify_links, verify_segment,
 };
 use keepsake_testkit::{
@@ -391,6 +391,60 @@ async fn a_source_that_was_given_free_is_not_protected_again_by_itself() {
     let again = bench.protect().await;
     let ChangesManifest::Chain(chain) = &again.chain.manifest else { panic!("a chain begins") };
     assert!(matches!(&chain.reason, keepsake_archive::ChainReason::Gap { .. }), "{:?}", chain.reason);
+}
+
+/// Two repositories would take the changes away from each other.
+#[tokio::test]
+async fn a_second_repository_does_not_take_over_unless_it_is_told_to() {
+    let bench = ready().await;
+    bench.once().await;
+    let other = Bench { repository: Arc::new(MemoryRepository::new("other")), ..Bench::new() };
+    let other = Bench { source: bench.source.clone(), ..other };
+    let process = other.process(&Arc::default());
+    let first = bench.repository.url();
+    for refused in [protect_source(&process.capture()).await.err(), {
+        // Also when the slot is gone: the publication names whose it is.
+        bench.source.drop_slot();
+        protect_source(&process.capture()).await.err()
+    }] {
+        let refused = refused.expect("a Conflict");
+        assert_eq!(refused.class(), FailureClass::Conflict);
+        assert!(refused.to_string().contains(&first), "{refused}");
+        assert!(refused.explanation().next.contains("--begin-anew"), "{refused}");
+    }
+    assert_eq!(other.standing().await, vec![]);
+
+    let taken = begin_anew(&process.capture(), "the first one is given up").await.unwrap();
+    let ChangesManifest::Chain(chain) = &taken.chain.manifest else { panic!("a chain begins") };
+    assert!(format!("{:?}", chain.reason).contains("the first one is given up"), "{:?}", chain.reason);
+    // The first one does not take it back by itself.
+    let refused = bench.process(&Arc::default()).once().await.unwrap_err();
+    assert_eq!(refused.class(), FailureClass::Conflict, "{refused}");
+    other.source.commit(3, 10);
+    assert_eq!(process.once().await.unwrap().changes, 3);
+}
+
+/// As a whole, whatever was damaged.
+#[tokio::test]
+async fn a_chain_whose_newest_manifest_is_damaged_is_begun_anew_with_its_reason() {
+    let bench = ready().await;
+    bench.once().await;
+    let newest = bench.standing().await.last().unwrap().manifest_key();
+    // Who looks at each confirmation could not read what stands either.
+    bench.source.on_confirm(|_| Box::pin(async {}));
+    bench.repository.corrupt(&newest, |bytes| bytes[40] ^= 1);
+    let process = bench.process(&Arc::default());
+    for refused in [process.once().await.err(), protect_source(&process.capture()).await.err()] {
+        assert_eq!(refused.expect("an Integrity error").class(), FailureClass::Integrity);
+    }
+    let anew = begin_anew(&process.capture(), "the newest manifest is damaged").await.unwrap();
+    assert!(anew.is_new && anew.chain.previous().is_none());
+    bench.source.commit(3, 10);
+    let captured = process.once().await.unwrap();
+    assert_eq!((captured.changes, captured.gap), (3, None));
+    // Where it can be read it is linked to.
+    let again = begin_anew(&process.capture(), "once more").await.unwrap();
+    assert!(again.chain.previous().is_some());
 }
 
 #[tokio::test]

@@ -116,7 +116,8 @@ pub async fn no_users_statement_fails(db: &Database, major: u32) {
     assert_eq!(failures(db).await, Vec::<String>::new(), "identities gone");
     assert!(!protection.published.contains(&TableName { schema: "public".into(), name: "keyed".into() }));
 
-    let full = changes.protect(&ProtectWishes { identity_full: true }).await.unwrap();
+    let full =
+        changes.protect(&ProtectWishes { identity_full: true, ..ProtectWishes::default() }).await.unwrap();
     assert_eq!(failures(db).await, Vec::<String>::new(), "identity full");
     let still = if major >= 18 {
         vec!["bare_computed", "key_computed", "unlogged", "whole_computed"]

@@ -21,7 +21,7 @@ async fn protecting_and_unprotecting_twice_leaves_no_trace() {
     let changes = changes_of(&db);
     let before = (traces(&db).await, changes.boundary().await.unwrap().schema_fingerprint);
     assert_eq!(changes.unprotect().await.unwrap().removed, Vec::<String>::new());
-    let wishes = ProtectWishes { identity_full: true };
+    let wishes = ProtectWishes { identity_full: true, ..ProtectWishes::default() };
     let first = changes.protect(&wishes).await.unwrap_or_else(|error| panic!("{}", all_text(&error)));
     let protected = traces(&db).await;
     let second = changes.protect(&wishes).await.unwrap();
@@ -101,7 +101,10 @@ async fn a_table_that_is_locked_stops_protecting_after_two_seconds_and_nothing_s
     let user = db.client().await;
     user.batch_execute("BEGIN; SELECT * FROM b").await.unwrap();
     let changes = changes_of(&db);
-    let error = changes.protect(&ProtectWishes { identity_full: true }).await.unwrap_err();
+    let error = changes
+        .protect(&ProtectWishes { identity_full: true, ..ProtectWishes::default() })
+        .await
+        .unwrap_err();
     assert!(
         matches!(&error, SourceError::LockNotGranted { what, .. } if what == "table public.b"),
         "{}",
@@ -109,7 +112,81 @@ async fn a_table_that_is_locked_stops_protecting_after_two_seconds_and_nothing_s
     );
     assert_eq!(traces(&db).await, before);
     user.batch_execute("COMMIT").await.unwrap();
-    changes.protect(&ProtectWishes { identity_full: true }).await.unwrap();
+    changes.protect(&ProtectWishes { identity_full: true, ..ProtectWishes::default() }).await.unwrap();
+}
+
+/// Between the first identity that is set back and the end, which a lock may put off for long.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_users_statement_fails_while_protection_is_taken_away() {
+    let db = Database::source().await;
+    db.run("CREATE TABLE a (n integer); CREATE TABLE b (n integer); INSERT INTO a VALUES (1); INSERT INTO b VALUES (1)")
+        .await;
+    let before = traces(&db).await;
+    let wishes = ProtectWishes { identity_full: true, ..ProtectWishes::default() };
+    let changes = changes_of(&db);
+    changes.protect(&wishes).await.unwrap();
+    let user = db.client().await;
+    user.batch_execute("BEGIN; SELECT * FROM b").await.unwrap();
+    let error = changes.unprotect().await.unwrap_err();
+    assert!(matches!(&error, SourceError::LockNotGranted { .. }), "{}", all_text(&error));
+    db.run("UPDATE a SET n = 2; DELETE FROM a").await;
+    // Half given free is not wanted, and a capture that comes now does not bring it back.
+    assert!(!changes.capture_state().await.unwrap().is_wanted);
+    let renewal = ProtectWishes { only_if_wanted: true, ..ProtectWishes::default() };
+    let error = changes.protect(&renewal).await.unwrap_err();
+    assert!(matches!(&error, SourceError::CannotCapture { .. }), "{}", all_text(&error));
+    user.batch_execute("COMMIT").await.unwrap();
+    changes.unprotect().await.unwrap();
+    assert_eq!(traces(&db).await, before);
+    changes.protect(&renewal).await.unwrap_err();
+    assert_eq!(traces(&db).await, before);
+}
+
+/// Who protects again what was half given free has it whole.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_was_half_given_free_can_be_protected_again() {
+    let db = Database::source().await;
+    db.run("CREATE TABLE a (n integer); CREATE TABLE b (n integer)").await;
+    let wishes = ProtectWishes { identity_full: true, ..ProtectWishes::default() };
+    let changes = changes_of(&db);
+    changes.protect(&wishes).await.unwrap();
+    let user = db.client().await;
+    user.batch_execute("BEGIN; SELECT * FROM b").await.unwrap();
+    changes.unprotect().await.unwrap_err();
+    user.batch_execute("COMMIT").await.unwrap();
+    let again = changes.protect(&wishes).await.unwrap();
+    assert!(
+        again.is_new && again.not_captured.is_empty() && changes.capture_state().await.unwrap().is_wanted
+    );
+    db.run("INSERT INTO a VALUES (1); UPDATE a SET n = 2").await;
+    let mut stream = open(&changes, again.lsn).await;
+    assert_eq!(
+        drained(&changes, stream.as_mut()).await.0,
+        ["BEGIN", "INSERT public.a N 1", "UPDATE public.a O 1 N 2", "COMMIT"]
+    );
+}
+
+/// A capture that found the slot gone makes it again, which waits for a transaction; meanwhile the source is given free.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_is_being_made_while_the_source_is_given_free_does_not_stay() {
+    let db = Database::source().await;
+    let before = traces(&db).await;
+    let (changes, _) = protected(&db).await;
+    db.client().await.query("SELECT pg_drop_replication_slot($1)", &[&slot_of(&db)]).await.unwrap();
+    let user = db.client().await;
+    user.batch_execute("BEGIN; SELECT pg_current_xact_id()").await.unwrap();
+    let renewing = changes.clone();
+    let renewal = tokio::spawn(async move {
+        renewing.protect(&ProtectWishes { only_if_wanted: true, ..ProtectWishes::default() }).await
+    });
+    while !traces(&db).await.contains(&format!("slot {}", slot_of(&db))) {
+        assert!(!renewal.is_finished(), "it waits for the user's transaction");
+    }
+    db.run(&format!("DROP PUBLICATION {}", slot_of(&db))).await;
+    user.batch_execute("COMMIT").await.unwrap();
+    let error = renewal.await.unwrap().unwrap_err();
+    assert!(matches!(&error, SourceError::CannotCapture { .. }), "{}", all_text(&error));
+    assert_eq!(traces(&db).await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -42,7 +42,7 @@ async fn tables_of_others_are_told_and_not_published() {
     .await;
     let changes = PostgresChanges::new(db.url_as(&role, PASSWORD), &db.name);
     let protection = changes
-        .protect(&ProtectWishes { identity_full: true })
+        .protect(&ProtectWishes { identity_full: true, ..ProtectWishes::default() })
         .await
         .unwrap_or_else(|e| panic!("{}", all_text(&e)));
     let published: Vec<String> = protection.published.iter().map(ToString::to_string).collect();
