@@ -27,6 +27,9 @@ struct Answer<'a> {
     lsn: Lsn,
     published: &'a [TableName],
     not_captured: &'a [NotCaptured],
+    /// Why new tables join only at the end of a segment; left out where they join in the transaction that makes them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_watched: Option<&'a str>,
 }
 
 /// Runs `keepsake protect`.
@@ -70,6 +73,7 @@ fn answer(protected: &ProtectedSource) -> Answer<'_> {
         lsn: protected.chain.boundary().position.lsn,
         published: &protection.published,
         not_captured: &protection.not_captured,
+        not_watched: protection.not_watched.as_deref(),
     }
 }
 
@@ -81,6 +85,12 @@ fn for_people(answer: &Answer<'_>) -> String {
     ];
     lines.extend(answer.not_captured.iter().map(|one| {
         format!("  changes of {} are not captured: {:?}; {}", one.table, one.reason, one.reason.advice())
+    }));
+    lines.extend(answer.not_watched.map(|why| {
+        format!(
+            "  a table that is new is captured from the end of a segment on, not from its first row: {why}; a superuser's \
+             protect mends that"
+        )
     }));
     lines.join("\n")
 }

@@ -157,8 +157,15 @@ impl Database {
         let output = Command::new("pg_dump").args(arguments).output().expect("pg_dump is installed");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let text = String::from_utf8(output.stdout).unwrap();
+        // What watches a source's schema is ours, and in no target; neither is what stands around it.
+        let is_ours =
+            |entry: &&str| entry.lines().next().is_some_and(|line| line.contains("keepsake_capture"));
+        let entries: Vec<&str> = text.split("--\n-- Name: ").filter(|entry| !is_ours(entry)).collect();
         // Newer versions write a random word there.
-        text.lines().filter(|line| !line.starts_with('\\')).collect::<Vec<_>>().join("\n")
+        let around = ["\\", "SET default_", "--"];
+        let skipped = |line: &&str| line.is_empty() || around.iter().any(|begin| line.starts_with(begin));
+        let lines = entries.iter().flat_map(|entry| entry.lines()).filter(|line| !skipped(line));
+        lines.collect::<Vec<_>>().join("\n")
     }
 
     /// Sessions of our login in this database.

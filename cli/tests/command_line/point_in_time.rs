@@ -201,6 +201,10 @@ fn a_mistake_is_undone_by_a_restore_to_the_moment_before_it_however_that_is_name
         let held = without_sequences(&before.rows);
         assert_eq!(without_sequences(&target.rows()), held, "{named:?}");
         assert_eq!(target.schema(), protected.source.schema());
+        // What watches the source stays there.
+        assert_eq!(restored["certificate"]["left_out"][0]["object"], "schema keepsake_capture");
+        let ours = "SELECT count(*) FROM pg_event_trigger, pg_namespace WHERE nspname = 'keepsake_capture'";
+        assert_eq!((target.sql(ours).trim(), protected.source.sql(ours).trim()), ("0", "2"));
     }
     // Everything, but for what is not captured: that comes back as the backup held it, and the plan said so.
     let target = Database::empty(Server::Target);
@@ -302,6 +306,8 @@ fn foreign_keys_of_tables_that_are_not_captured_never_fail_a_restore_at_its_end_
     let expected = [
         ("foreign_key_validation", "validation of foreign key \"of Whom\" on public.diary"),
         ("foreign_key_validation", "validation of foreign key greetings_word_fkey on public.greetings"),
+        // As in every restore of a source whose schema is watched.
+        ("schema_watch", "schema keepsake_capture"),
     ];
     // From version 18 on the key of a partitioned table is made too.
     let partitioned = match target.sql("SHOW server_version_num").trim().parse::<u32>().unwrap() {

@@ -20,11 +20,12 @@ fn protect(source: &Database, name: &str) {
         .unwrap();
 }
 
-/// Slots, publications and replica identities of the database.
+/// Slots, publications, replica identities, event triggers and schemas of the database.
 fn traces(source: &Database) -> String {
     source.sql(
         "SELECT slot_name FROM pg_replication_slots WHERE database = current_database()
-         UNION ALL SELECT pubname FROM pg_publication
+         UNION ALL SELECT pubname FROM pg_publication UNION ALL SELECT evtname FROM pg_event_trigger
+         UNION ALL SELECT nspname FROM pg_namespace
          UNION ALL SELECT relname || ' ' || relreplident::text FROM pg_class WHERE relkind = 'r' AND oid >= 16384 ORDER BY 1",
     )
 }
@@ -43,7 +44,8 @@ fn unprotecting_takes_everything_off_the_source_and_a_second_time_finds_nothing(
     let removed: Vec<&str> =
         answer["removed"].as_array().unwrap().iter().map(|one| one.as_str().unwrap()).collect();
     let (slot, publication) = (format!("replication slot {slot}"), format!("publication {slot}"));
-    assert_eq!(removed, [slot.as_str(), "replica identity of public.bare", publication.as_str()]);
+    let watch = "event triggers and schema keepsake_capture";
+    assert_eq!(removed, [slot.as_str(), "replica identity of public.bare", publication.as_str(), watch]);
     assert_eq!(traces(&source), before);
     assert!(unprotect(&source, &name, &[]).ok().stdout.contains("holds nothing"));
     protect(&source, &name);

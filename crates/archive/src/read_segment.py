@@ -82,6 +82,10 @@ def main(source):
                 count, _ = message.number(">I"), message.take(1)
                 tables = [relations[message.number(">I")][0] for _ in range(count)]
                 print(json.dumps(transaction | {"op": "truncate", "tables": tables}))
+            elif kind == "M":
+                _, name, size = message.take(9), message.text(), message.number(">I")
+                if name == "keepsake.ddl":
+                    print(json.dumps(transaction | {"op": "define"} | json.loads(message.take(size))))
             counted[0] += kind == "C"
             counted[1] += kind in "IUDT"
     if end != {"transactions": counted[0], "changes": counted[1]}:

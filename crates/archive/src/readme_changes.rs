@@ -96,6 +96,8 @@ mod tests {
             message(&[b"U", &oid, b"N", &unchanged]),
             message(&[b"D", &oid, b"K", &row(b"1")]),
             message(&[b"T", &1_u32.to_be_bytes(), b"\0", &oid]),
+            message(&[b"M\x01", &[0; 8], b"keepsake.ddl\0", &15_u32.to_be_bytes(), b"{\"command\":\"X\"}"]),
+            message(&[b"M\0", &[0; 8], b"keepsake\0", &0_u32.to_be_bytes()]),
             message(&[b"C", &[0; 25]]),
         ]
     }
@@ -119,8 +121,10 @@ mod tests {
         assert_eq!(lines[1], with(change("update"), "new", serde_json::json!({"id": "1"})));
         assert_eq!(lines[2], with(change("delete"), "old", row));
         assert_eq!(lines[3]["tables"], serde_json::json!(["public.guests"]));
-        assert_eq!(lines[4]["sequences"][0]["last_value"], 7);
-        assert_eq!(lines.len(), 5);
+        let defined = serde_json::json!({"commit": "16/B374D848", "xid": 9, "op": "define", "command": "X"});
+        assert_eq!(lines[4], defined);
+        assert_eq!(lines[5]["sequences"][0]["last_value"], 7);
+        assert_eq!(lines.len(), 6);
     }
 
     #[test]

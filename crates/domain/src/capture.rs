@@ -3,6 +3,13 @@
 use crate::TableName;
 use serde::{Deserialize, Serialize};
 
+/// The schema on a source that holds what watches for changes of definitions; its event triggers begin with the same name.
+/// No backup restores it.
+pub const CAPTURE_SCHEMA: &str = "keepsake_capture";
+
+/// What messages are called in which a source's transactions tell what they defined.
+pub const DDL_MESSAGE_PREFIX: &str = "keepsake.ddl";
+
 /// A table whose changes are not captured: full backups alone protect its rows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct NotCaptured {

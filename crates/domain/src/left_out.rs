@@ -1,7 +1,7 @@
 //! What a restore leaves out because the target's provider or rights forbid it: a closed list, and everything else
 //! that a target refuses fails the restore.
 
-use crate::{Provider, SequenceName, TableName};
+use crate::{CAPTURE_SCHEMA, Provider, SequenceName, TableName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -27,6 +27,8 @@ pub enum LeftOutRule {
     ProviderRows,
     /// The target's provider made this publication already.
     ProviderPublication,
+    /// It is ours, and watches the schema of the source whose changes are captured.
+    SchemaWatch,
     /// Owners and rights were not wanted.
     Ownership,
     /// Rows of a table that is not captured, or rows that it refers to, are of another time than the rest: the key stands,
@@ -38,7 +40,7 @@ pub enum LeftOutRule {
 
 impl LeftOutRule {
     /// The whole list.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::EventTrigger,
         Self::ProviderEventTrigger,
         Self::PublicSchemaOwner,
@@ -48,6 +50,7 @@ impl LeftOutRule {
         Self::ProviderSchema,
         Self::ProviderRows,
         Self::ProviderPublication,
+        Self::SchemaWatch,
         Self::Ownership,
         Self::ForeignKeyValidation,
         Self::ForeignKey,
@@ -66,6 +69,7 @@ impl LeftOutRule {
             Self::ProviderSchema => "provider_schema",
             Self::ProviderRows => "provider_rows",
             Self::ProviderPublication => "provider_publication",
+            Self::SchemaWatch => "schema_watch",
             Self::Ownership => "ownership",
             Self::ForeignKeyValidation => "foreign_key_validation",
             Self::ForeignKey => "foreign_key",
@@ -83,6 +87,7 @@ impl LeftOutRule {
             | Self::PublicSchemaRights
             | Self::ExtensionComment
             | Self::DefaultPrivileges
+            | Self::SchemaWatch
             | Self::Ownership
             | Self::ForeignKeyValidation
             | Self::ForeignKey => &Provider::ALL,
@@ -110,6 +115,7 @@ impl LeftOutRule {
             Self::ProviderSchema => "the target's provider makes and keeps it by itself",
             Self::ProviderRows => "the target's provider keeps its own there, or the backup had none",
             Self::ProviderPublication => "the target's provider made it already",
+            Self::SchemaWatch => "by it Keepsake captures the changes of the source, which the target is not",
             Self::Ownership => "owners and rights were not wanted (--missing-roles skip-ownership)",
             Self::ForeignKeyValidation | Self::ForeignKey => {
                 "changes of one of its tables are not captured, and rows refer to rows that are not there at this point"
@@ -130,6 +136,7 @@ impl LeftOutRule {
             Self::ProviderSchema => "nothing; use the provider's own tools for what is in it",
             Self::ProviderRows => "nothing; they say something about the server that they stand on",
             Self::ProviderPublication => "nothing; its tables are added to the one that is there",
+            Self::SchemaWatch => "nothing; keepsake protect makes it where changes are to be captured",
             Self::Ownership => "ALTER … OWNER TO and GRANT, once the roles are there",
             Self::ForeignKeyValidation => {
                 "correct or delete the rows that refer to nothing, then ALTER TABLE … VALIDATE CONSTRAINT …"
@@ -188,6 +195,9 @@ impl TargetRights {
     }
 }
 
+/// Event triggers by which we watch a source's schema.
+const WATCHES: [&str; 2] = ["keepsake_capture_ddl", "keepsake_capture_drop"];
+
 /// Whether an entry is left out, and why. The first rule that fits counts.
 #[must_use]
 pub fn left_out(entry: &SchemaEntry, rights: &TargetRights) -> Option<LeftOutRule> {
@@ -195,7 +205,11 @@ pub fn left_out(entry: &SchemaEntry, rights: &TargetRights) -> Option<LeftOutRul
     let of_provider =
         |owner: &String| Provider::ALL.iter().any(|provider| provider.admins().contains(&owner.as_str()));
     let is_public = entry.kind == "SCHEMA" && entry.name == "public";
+    let is_watch = entry.schema.as_deref() == Some(CAPTURE_SCHEMA)
+        || entry.kind == "SCHEMA" && entry.name == CAPTURE_SCHEMA
+        || entry.kind == "EVENT TRIGGER" && WATCHES.contains(&entry.name.as_str());
     let rule = match entry.kind.as_str() {
+        _ if is_watch => LeftOutRule::SchemaWatch,
         _ if entry.schema.as_deref().is_some_and(managed) => LeftOutRule::ProviderSchema,
         "SCHEMA" if managed(&entry.name) => LeftOutRule::ProviderSchema,
         "EVENT TRIGGER" if entry.owner.as_ref().is_some_and(of_provider) => LeftOutRule::ProviderEventTrigger,
@@ -226,12 +240,15 @@ pub struct LeftOut {
 }
 
 impl LeftOut {
-    /// An entry that a rule left out; of a provider's schema the schema as a whole.
+    /// An entry that a rule left out; of a provider's schema and of ours the schema as a whole.
     #[must_use]
     pub fn of(rule: LeftOutRule, entry: &SchemaEntry) -> Self {
         if rule == LeftOutRule::ProviderSchema {
             let schema = entry.schema.as_ref().unwrap_or(&entry.name);
             return Self { rule, object: format!("schema {schema}") };
+        }
+        if rule == LeftOutRule::SchemaWatch {
+            return Self { rule, object: format!("schema {CAPTURE_SCHEMA}") };
         }
         let attached = if entry.is_attached { "comment, label or rights of " } else { "" };
         let kind = entry.kind.to_lowercase();
@@ -324,6 +341,8 @@ mod tests {
             entry("DEFAULT ACL", "DEFAULT PRIVILEGES FOR TABLES", "app"),
             within("auth", entry("TABLE", "users", "app")),
             entry("PUBLICATION", "supabase_realtime", "app"),
+            entry("EVENT TRIGGER", "keepsake_capture_mine", "app"),
+            entry("TABLE", "keepsake_capture", "app"),
         ] {
             assert_eq!(left_out(&entry, &rights()), None, "{entry:?}");
         }
@@ -375,6 +394,16 @@ mod tests {
         for (rule, entry, rights) in cases {
             assert_eq!(left_out(&entry, &rights), Some(rule), "{entry:?}");
             assert_eq!(left_out(&entry, &none), None, "{entry:?}");
+        }
+        for ours in [
+            entry("SCHEMA", "keepsake_capture", "app"),
+            attached(entry("SCHEMA", "keepsake_capture", "app")),
+            within("keepsake_capture", entry("FUNCTION", "noted()", "app")),
+            entry("EVENT TRIGGER", "keepsake_capture_ddl", "app"),
+            entry("EVENT TRIGGER", "keepsake_capture_drop", "app"),
+        ] {
+            assert_eq!(left_out(&ours, &none), Some(LeftOutRule::SchemaWatch), "{ours:?}");
+            assert_eq!(LeftOut::of(LeftOutRule::SchemaWatch, &ours).object, "schema keepsake_capture");
         }
         let of_provider = entry("EVENT TRIGGER", "pgrst_ddl_watch", "supabase_admin");
         assert_eq!(left_out(&of_provider, &none), Some(LeftOutRule::ProviderEventTrigger));

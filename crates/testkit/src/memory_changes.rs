@@ -260,7 +260,8 @@ impl ChangeSource for MemoryChangeSource {
         let (slot, publication) = (SLOT.to_owned(), SLOT.to_owned());
         let boundary = state.boundary(at);
         let (published, not_captured) = (published(), boundary.not_captured.clone());
-        Ok(Protection { slot, publication, is_new, lsn, boundary, published, not_captured })
+        let not_watched = None;
+        Ok(Protection { slot, publication, is_new, lsn, boundary, published, not_captured, not_watched })
     }
 
     async fn unprotect(&self) -> Result<Unprotected, SourceError> {

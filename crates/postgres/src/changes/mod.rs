@@ -8,6 +8,7 @@ mod preflight;
 mod protect;
 mod publication;
 mod pulse;
+mod schema_watch;
 mod slot;
 mod stream;
 mod unprotect;

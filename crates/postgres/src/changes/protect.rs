@@ -2,7 +2,7 @@
 
 use super::publication::Memory;
 use super::slot::SlotName;
-use super::{align, boundary, preflight, publication, slot, unprotect};
+use super::{align, boundary, preflight, publication, schema_watch, slot, unprotect};
 use crate::session::{Session, pinned, set};
 use keepsake_domain::Lsn;
 use keepsake_steps::ports::{ProtectWishes, Protection, SourceError};
@@ -26,18 +26,22 @@ pub(super) async fn protect(
         slot::drop_slot(session, slot).await?;
     }
     let made = async {
-        publish(session, slot, wishes, memory).await?;
-        match &standing {
-            Some(state) => Ok(state.confirmed_lsn),
-            None => made_anew(session, slot).await,
-        }
+        let not_watched = publish(session, slot, wishes, memory).await?;
+        let lsn = match &standing {
+            Some(state) => state.confirmed_lsn,
+            None => made_anew(session, slot).await?,
+        };
+        Ok((lsn, not_watched))
     };
-    let lsn = match made.await {
+    let (lsn, not_watched) = match made.await {
         Ok(made) => made,
         Err(error) => {
             // What the first call could not finish it takes back; its error is what counts.
             if is_first {
                 let _ = unprotect::unprotect(session, slot).await;
+            } else {
+                // Somebody may have given the source free meanwhile; else this changes nothing.
+                let _ = schema_watch::remove(session).await;
             }
             return Err(error);
         }
@@ -50,16 +54,18 @@ pub(super) async fn protect(
         lsn,
         published: publication::published(session, slot).await?,
         not_captured: boundary.not_captured.clone(),
+        not_watched,
         boundary,
     })
 }
 
+/// Answers why nothing watches the schema, if so.
 async fn publish(
     session: &Session,
     slot: &SlotName,
     wishes: &ProtectWishes,
     memory: Option<Memory>,
-) -> Result<(), SourceError> {
+) -> Result<Option<String>, SourceError> {
     if memory.is_none() {
         publication::create(session, slot).await?;
     }
@@ -69,12 +75,16 @@ async fn publish(
     if memory != before {
         publication::remember(session, slot, &memory).await?;
     }
+    // Before tables are listed: one that is made meanwhile joins by itself.
+    let not_watched = schema_watch::install(session).await?;
     let mut tables = publication::tables(session, slot).await?;
     if wishes.identity_full {
         publication::identify(session, slot, &mut tables, &mut memory).await?;
+        // Those that got an identity may have joined by it.
+        tables = publication::tables(session, slot).await?;
     }
     align::align(session, slot, &tables).await?;
-    Ok(())
+    Ok(not_watched)
 }
 
 async fn made_anew(session: &Session, slot: &SlotName) -> Result<Lsn, SourceError> {

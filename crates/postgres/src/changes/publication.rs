@@ -43,16 +43,20 @@ const KEY: &str =
     AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey::int2[])
                     AND a.attgenerated <> '') AND ";
 
-fn statement(version: u32) -> String {
-    let full = if version >= GENERATED_FORBIDDEN_SINCE {
+/// Whether `REPLICA IDENTITY FULL` makes table `c` one whose changes can be captured.
+fn full_helps(version: u32) -> &'static str {
+    if version >= GENERATED_FORBIDDEN_SINCE {
         "NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attgenerated <> '')"
     } else {
         "true"
-    };
-    let narrowed =
-        if version >= NARROWED_SINCE { "r.prqual IS NOT NULL OR r.prattrs IS NOT NULL" } else { "false" };
+    }
+}
+
+/// `captured`, or why not, of table `c`; in SQL.
+pub(super) fn state_of_table(version: u32) -> String {
+    let full = full_helps(version);
     format!(
-        "SELECT n.nspname, c.relname, CASE
+        "CASE
                 WHEN c.relkind = 'f' THEN 'foreign'
                 WHEN EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
                              AND d.deptype = 'e') THEN 'extension'
@@ -60,7 +64,16 @@ fn statement(version: u32) -> String {
                 WHEN NOT pg_has_role(c.relowner, 'USAGE') THEN 'not owner'
                 WHEN c.relreplident = 'f' AND {full} OR c.relreplident = 'd' AND {KEY} i.indisprimary)
                      OR c.relreplident = 'i' AND {KEY} i.indisreplident) THEN 'captured'
-                ELSE 'no identity' END,
+                ELSE 'no identity' END"
+    )
+}
+
+fn statement(version: u32) -> String {
+    let (state, full) = (state_of_table(version), full_helps(version));
+    let narrowed =
+        if version >= NARROWED_SINCE { "r.prqual IS NOT NULL OR r.prattrs IS NOT NULL" } else { "false" };
+    format!(
+        "SELECT n.nspname, c.relname, {state},
             {full}, r.oid IS NOT NULL, COALESCE({narrowed}, false), c.relreplident::text
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         LEFT JOIN pg_publication_rel r ON r.prrelid = c.oid

@@ -1,7 +1,7 @@
 //! Every trace of ours goes: first the slot, which costs the source disk; last the publication, which knows what else.
 
 use super::slot::SlotName;
-use super::{publication, slot};
+use super::{publication, schema_watch, slot};
 use crate::session::Session;
 use keepsake_domain::quote_identifier;
 use keepsake_steps::ports::{SourceError, Unprotected};
@@ -23,5 +23,6 @@ pub(super) async fn unprotect(session: &Session, slot: &SlotName) -> Result<Unpr
     }
     // A capture that found the slot gone, and the publication not yet, makes a slot. One that comes later finds neither.
     slot::end_and_drop(session, slot).await?;
+    removed.extend(schema_watch::remove(session).await?);
     Ok(Unprotected { removed })
 }

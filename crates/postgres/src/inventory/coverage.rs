@@ -118,7 +118,10 @@ fn of_what_is_limited() -> Vec<(CoverageKind, String)> {
             "SELECT extname || ' ' || extversion FROM pg_extension
              WHERE extname <> 'plpgsql'",
         ),
-        text(CoverageKind::EventTrigger, "SELECT evtname::text FROM pg_event_trigger"),
+        text(
+            CoverageKind::EventTrigger,
+            "SELECT evtname::text FROM pg_event_trigger WHERE evtname !~ '^keepsake_capture_'",
+        ),
         text(
             CoverageKind::SecurityLabels,
             "SELECT count(*) || ' of provider ' || provider FROM pg_seclabel

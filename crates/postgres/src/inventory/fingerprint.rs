@@ -85,7 +85,7 @@ const OTHERS: [(&str, &str, &str); 22] = [
     ("pg_foreign_data_wrapper", "o.oid >= 16384", ""),
     ("pg_foreign_server", "o.oid >= 16384", ""),
     ("pg_user_mappings", "true", "umoptions"),
-    ("pg_event_trigger", "o.oid >= 16384", ""),
+    ("pg_event_trigger", "o.oid >= 16384 AND o.evtname !~ '^keepsake_capture_'", ""),
     ("pg_extension", "o.oid >= 16384", ""),
     ("pg_default_acl", "true", ""),
     ("pg_publication", "true", ""),

@@ -18,6 +18,7 @@ pub(crate) use sequences::sequences;
 pub(crate) use server::{available_extensions, server_facts};
 pub(crate) use tables::tables;
 
-/// Schemas that are the server's own, or ours.
-pub(crate) const FOREIGN_SCHEMAS: &str = "n.nspname <> ALL ('{pg_catalog,information_schema,pg_toast,keepsake_restore}') \
+/// Schemas that are the server's own, or ours: the bookkeeping of a restore, and what watches a source's schema
+/// ([`keepsake_domain::CAPTURE_SCHEMA`]).
+pub(crate) const FOREIGN_SCHEMAS: &str = "n.nspname <> ALL ('{pg_catalog,information_schema,pg_toast,keepsake_restore,keepsake_capture}') \
                                           AND n.nspname !~ '^pg_(temp|toast_temp)_'";

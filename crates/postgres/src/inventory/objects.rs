@@ -42,7 +42,7 @@ const CATALOGS: [(&str, &str); 27] = [
     ("pg_ts_template", "true"),
     ("pg_foreign_data_wrapper", "true"),
     ("pg_foreign_server", "true"),
-    ("pg_event_trigger", "true"),
+    ("pg_event_trigger", "evtname !~ '^keepsake_capture_'"),
 ];
 
 /// The table that an object hangs on: what hangs on an extension's table is the extension's.
@@ -81,7 +81,7 @@ fn statement() -> String {
             WHEN 'transform' THEN replace(i.identity, ' on language ', ' language ') ELSE i.identity END
         FROM ours o, LATERAL pg_identify_object(o.classid, o.objid, 0) i
         WHERE NOT EXISTS (SELECT FROM pg_namespace n WHERE n.nspname = i.schema AND NOT ({FOREIGN_SCHEMAS}))
-          AND NOT (i.type = 'schema' AND i.name IN ('keepsake_restore', 'public'))
+          AND NOT (i.type = 'schema' AND i.name IN ('keepsake_restore', 'keepsake_capture', 'public'))
           AND i.identity IS NOT NULL
 ",
         catalogs.join(" UNION ALL ")

@@ -21,6 +21,7 @@ async fn a_table_that_is_made_or_gets_a_key_while_changes_are_streamed_joins_at_
     let db = Database::source().await;
     db.run("CREATE TABLE keyless (n integer); CREATE TABLE loses (n integer PRIMARY KEY)").await;
     let (changes, protection) = protected(&db).await;
+    unwatched(&db).await;
     let mut stream = open(&changes, protection.lsn).await;
     let first = boundary(&changes).await;
     assert_eq!(names(&first), [("keyless", NotCapturedReason::NoReplicaIdentity)]);
@@ -92,6 +93,7 @@ async fn what_somebody_left_out_of_the_publication_is_published_again_and_shows_
 async fn a_table_that_is_locked_keeps_no_other_out_and_is_told_until_it_joins() {
     let db = Database::source().await;
     let (changes, _) = protected(&db).await;
+    unwatched(&db).await;
     db.run("CREATE TABLE a (n integer PRIMARY KEY); CREATE TABLE b (n integer PRIMARY KEY)").await;
     let user = db.client().await;
     user.batch_execute("BEGIN; LOCK TABLE a IN SHARE UPDATE EXCLUSIVE MODE").await.unwrap();

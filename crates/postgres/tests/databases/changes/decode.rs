@@ -9,6 +9,9 @@ pub struct Decoder {
     tables: BTreeMap<u32, String>,
     open: Vec<String>,
     lines: Vec<String>,
+    /// What was defined, as the source's own messages tell it; their transactions may hold nothing else.
+    told: Vec<String>,
+    tells: bool,
     is_open: bool,
     reached: u64,
 }
@@ -66,7 +69,7 @@ impl Decoder {
         let line = match reader.kind() {
             'B' => {
                 assert!(!self.is_open, "transactions are whole");
-                (self.is_open, self.open) = (true, vec!["BEGIN".to_owned()]);
+                (self.is_open, self.open, self.tells) = (true, vec!["BEGIN".to_owned()], false);
                 return;
             }
             'C' => {
@@ -74,6 +77,9 @@ impl Decoder {
                 assert!(start.0 > self.reached, "commits go forward");
                 self.is_open = false;
                 self.reached = start.0;
+                if self.tells && self.open.len() == 1 {
+                    return;
+                }
                 self.lines.append(&mut self.open);
                 self.lines.push("COMMIT".to_owned());
                 return;
@@ -92,6 +98,12 @@ impl Decoder {
                 let length = reader.count(4);
                 let content = String::from_utf8(reader.bytes(length)).unwrap();
                 if !is_transactional {
+                    return;
+                }
+                if prefix == "keepsake.ddl" {
+                    assert!(self.is_open, "a definition outside of a transaction: {content}");
+                    self.told.push(content);
+                    self.tells = true;
                     return;
                 }
                 format!("MESSAGE {prefix} {content}")
@@ -123,5 +135,10 @@ impl Decoder {
 
     pub fn lines(self) -> Vec<String> {
         self.lines
+    }
+
+    /// What was defined, in JSON.
+    pub fn told(&self) -> &[String] {
+        &self.told
     }
 }

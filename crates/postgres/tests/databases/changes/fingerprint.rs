@@ -1,14 +1,14 @@
 use super::*;
 use keepsake_steps::ports::Source;
 
-async fn fingerprint(changes: &PostgresChanges) -> String {
+pub async fn fingerprint(changes: &PostgresChanges) -> String {
     let fingerprint =
         changes.boundary().await.unwrap_or_else(|e| panic!("{}", all_text(&e))).schema_fingerprint;
     assert_eq!(fingerprint.len(), 64);
     fingerprint
 }
 
-const BEGINNING: &str = "
+pub const BEGINNING: &str = "
     CREATE TABLE t (n integer PRIMARY KEY, v text, w integer); CREATE INDEX t_v ON t (lower(v)) WHERE w > 1;
     COMMENT ON INDEX t_v IS 'old'; CREATE SEQUENCE s; CREATE VIEW looks AS SELECT n FROM t;
     CREATE MATERIALIZED VIEW sums AS SELECT count(*) FROM t; CREATE UNIQUE INDEX sums_i ON sums (count);
@@ -22,7 +22,7 @@ const BEGINNING: &str = "
     INSERT INTO t SELECT i, 'v' || i, i FROM generate_series(1, 1000) i";
 
 /// Each changes what a dump of the schema would hold.
-const DEFINITIONS: &str = "
+pub const DEFINITIONS: &str = "
     ALTER TABLE t ADD COLUMN x integer; ALTER TABLE t ALTER x TYPE bigint; ALTER TABLE t RENAME x TO y;
     ALTER TABLE t ALTER y SET DEFAULT 7; ALTER TABLE t ALTER y SET NOT NULL; ALTER TABLE t ALTER v SET STORAGE EXTERNAL;
     ALTER TABLE t ALTER v TYPE text USING v || '!'; ALTER TABLE t ALTER v SET STATISTICS 500; ALTER TABLE t DROP COLUMN y; ALTER TABLE t SET (fillfactor = 70);
@@ -85,7 +85,7 @@ async fn what_was_changed_and_changed_back_shows_in_the_fingerprint() {
     }
 }
 
-async fn begin(db: &Database) -> PostgresChanges {
+pub async fn begin(db: &Database) -> PostgresChanges {
     db.run(BEGINNING).await;
     db.run("CREATE TABLE base (n integer, v text, w integer)").await;
     changes_of(db)

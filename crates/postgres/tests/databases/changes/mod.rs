@@ -7,6 +7,7 @@ mod governed;
 mod harm;
 mod protect;
 mod refused;
+mod schema_watch;
 mod server;
 mod stream;
 mod versions;
@@ -32,18 +33,28 @@ async fn protected(db: &Database) -> (PostgresChanges, Protection) {
     (changes, protection.unwrap_or_else(|error| panic!("{}", all_text(&error))))
 }
 
+/// As where no event trigger may be made.
+async fn unwatched(db: &Database) {
+    db.run("DROP EVENT TRIGGER keepsake_capture_ddl; DROP EVENT TRIGGER keepsake_capture_drop").await;
+}
+
 async fn open(changes: &PostgresChanges, from: Lsn) -> Box<dyn ChangeStream> {
     changes.stream(from).await.unwrap_or_else(|error| panic!("{}", all_text(&error)))
 }
 
 /// Every change that was committed before now, as lines, and where the stream stands behind them.
 async fn drained(changes: &PostgresChanges, stream: &mut dyn ChangeStream) -> (Vec<String>, Lsn) {
+    let (decoder, lsn) = decoded(changes, stream).await;
+    (decoder.lines(), lsn)
+}
+
+async fn decoded(changes: &PostgresChanges, stream: &mut dyn ChangeStream) -> (Decoder, Lsn) {
     let mark = changes.mark().await.unwrap().lsn;
     let mut decoder = Decoder::default();
     loop {
         match stream.next().await.unwrap_or_else(|error| panic!("{}", all_text(&error))) {
             ChangeMessage::Wal { start, payload, .. } => decoder.take(start, &payload),
-            ChangeMessage::Keepalive { end } if end >= mark => return (decoder.lines(), end),
+            ChangeMessage::Keepalive { end } if end >= mark => return (decoder, end),
             ChangeMessage::Keepalive { .. } => {}
         }
     }

@@ -9,6 +9,9 @@ async fn traces(db: &Database) -> Vec<String> {
         UNION ALL SELECT 'comment ' || description FROM pg_description WHERE classoid = 'pg_publication'::regclass
         UNION ALL SELECT 'identity of ' || oid::regclass || ' ' || relreplident::text FROM pg_class
             WHERE relkind IN ('r', 'p') AND oid >= 16384
+        UNION ALL SELECT 'event trigger ' || evtname FROM pg_event_trigger
+        UNION ALL SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname !~ '^pg_'
+        UNION ALL SELECT 'function ' || oid::regprocedure FROM pg_proc WHERE oid >= 16384
         UNION ALL SELECT 'object ' || oid FROM pg_class WHERE oid >= 16384 ORDER BY 1";
     db.client().await.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
 }
@@ -41,6 +44,7 @@ async fn protecting_and_unprotecting_twice_leaves_no_trace() {
         format!("replication slot {}", slot_of(&db)),
         format!("publication {}", slot_of(&db)),
         "replica identity of public.bare".to_owned(),
+        "event triggers and schema keepsake_capture".to_owned(),
     ] {
         assert!(removed.contains(&wanted), "{wanted} is not in {removed:?}");
     }

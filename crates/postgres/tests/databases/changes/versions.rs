@@ -8,6 +8,7 @@ async fn every_major_streams_and_lets_its_users_write() {
         let variable = format!("KEEPSAKE_TEST_POSTGRES_{major}_URL");
         let db = Database::on(&variable).await;
         harm::no_users_statement_fails(&db, major).await;
+        schema_watch::every_definition_is_told(&Database::on(&variable).await).await;
         fingerprint::definitions_count_and_nothing_else_does(&Database::on(&variable).await).await;
     }
 }

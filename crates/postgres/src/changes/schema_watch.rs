@@ -1,0 +1,67 @@
+//! Event triggers by which a table that is new joins the publication in the transaction that makes it, one that lost its
+//! identity leaves, and the stream tells what was defined. Only some roles may make them; without them each boundary looks by
+//! itself, and the fingerprint at each segment's end tells that something was defined, not what.
+
+use super::publication;
+use crate::error::sql_state;
+use crate::inventory::FOREIGN_SCHEMAS;
+use crate::session::Session;
+use keepsake_domain::{CAPTURE_SCHEMA, DDL_MESSAGE_PREFIX};
+use keepsake_steps::ports::SourceError;
+
+const ACT: &str = "watch for changes of the schema";
+
+/// Of any of ours. Two that protect at once would replace each other's functions, which the server refuses.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtext('keepsake_capture'))";
+
+const THERE: &str = "SELECT count(*) = 2 FROM pg_event_trigger
+    WHERE evtname IN ('keepsake_capture_ddl', 'keepsake_capture_drop') AND evtenabled <> 'D'";
+
+fn statements(version: u32) -> String {
+    include_str!("schema_watch.sql")
+        .replace("@schema@", CAPTURE_SCHEMA)
+        .replace("@prefix@", DDL_MESSAGE_PREFIX)
+        .replace("@user_schemas@", FOREIGN_SCHEMAS)
+        .replace("@state@", &publication::state_of_table(version))
+}
+
+/// Makes schema, functions and event triggers of ours, or makes them anew. `None` when they stand, else why not, in the
+/// server's words: whoever may not make them can be protected without.
+///
+/// # Errors
+/// Only when the server could not be asked.
+pub(super) async fn install(session: &Session) -> Result<Option<String>, SourceError> {
+    let sql = format!("BEGIN; {LOCK}; {}; COMMIT", statements(session.version));
+    let Err(error) = session.client.batch_execute(&sql).await else { return Ok(None) };
+    if sql_state(session.cause(&error)).is_none() {
+        return Err(session.failed(ACT, &error).into());
+    }
+    session.run(ACT, "ROLLBACK").await?;
+    if session.one(ACT, THERE, &[]).await?.get(0) {
+        return Ok(None);
+    }
+    Ok(Some(keepsake_domain::chain(&session.failed(ACT, &error))))
+}
+
+/// Removes them, unless another source of this database needs them; answers what went.
+///
+/// # Errors
+/// [`SourceError`]; a second call goes on.
+pub(super) async fn remove(session: &Session) -> Result<Vec<String>, SourceError> {
+    let state = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1::text),
+        EXISTS (SELECT FROM pg_publication WHERE pubname LIKE 'keepsake\\_%')";
+    let row = session.one(ACT, state, &[&CAPTURE_SCHEMA]).await?;
+    if !row.get::<_, bool>(0) || row.get(1) {
+        return Ok(Vec::new());
+    }
+    // Functions only after nobody can be about to call them.
+    for sql in [
+        format!(
+            "DROP EVENT TRIGGER IF EXISTS {CAPTURE_SCHEMA}_ddl; DROP EVENT TRIGGER IF EXISTS {CAPTURE_SCHEMA}_drop"
+        ),
+        format!("DROP SCHEMA IF EXISTS {CAPTURE_SCHEMA} CASCADE"),
+    ] {
+        session.run("remove what watches the schema", &sql).await?;
+    }
+    Ok(vec![format!("event triggers and schema {CAPTURE_SCHEMA}")])
+}

@@ -1,0 +1,80 @@
+-- What protect makes where it may create event triggers. Every user's statement that defines something runs through
+-- noted(), so nothing in it may fail that statement, and what it waits for is bounded.
+
+CREATE SCHEMA IF NOT EXISTS @schema@;
+COMMENT ON SCHEMA @schema@ IS 'Keepsake captures the changes of this database; keepsake unprotect removes this schema.';
+
+-- The one to which users' sessions come: it hands their search_path on, which note() cannot see.
+CREATE OR REPLACE FUNCTION @schema@.noted() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER AS $keepsake$
+BEGIN
+    PERFORM @schema@.note(TG_EVENT, TG_TAG, pg_catalog.current_setting('search_path'));
+EXCEPTION WHEN OTHERS THEN
+    RAISE LOG 'keepsake: % was not noted: %', TG_TAG, SQLERRM;
+END $keepsake$;
+
+CREATE OR REPLACE FUNCTION @schema@.note(event text, tag text, path text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms' AS $keepsake$
+DECLARE
+    -- Of our own publications: who belongs to them is ours to say.
+    our_publication CONSTANT text := '(^| )keepsake_[a-z0-9_]+$';
+    objects text[];
+    touched oid[];
+    change record;
+BEGIN
+    IF event = 'sql_drop' THEN
+        SELECT array_agg(concat_ws(' ', o.object_type, o.object_identity)) INTO objects
+        FROM pg_event_trigger_dropped_objects() o
+        WHERE o.original AND NOT o.is_temporary
+          AND NOT (o.object_type LIKE 'publication%' AND o.object_identity ~ our_publication);
+    ELSE
+        SELECT array_agg(concat_ws(' ', lower(o.object_type), o.object_identity)),
+               array_agg(o.objid) FILTER (WHERE o.classid = 'pg_class'::regclass)
+        INTO objects, touched
+        FROM pg_event_trigger_ddl_commands() o
+        WHERE o.schema_name IS DISTINCT FROM 'pg_temp' AND tag NOT IN ('REFRESH MATERIALIZED VIEW', 'REINDEX')
+          AND NOT (o.object_type LIKE 'publication%' AND o.object_identity ~ our_publication);
+    END IF;
+    IF objects IS NULL THEN
+        RETURN;
+    END IF;
+
+    -- In UTF-8 whatever the database's encoding. Names and statement are bounded: a migration may be of any length.
+    PERFORM pg_logical_emit_message(true, '@prefix@', convert_to(jsonb_build_object(
+        'command', tag, 'objects', to_jsonb(objects[:50]), 'objects_total', cardinality(objects),
+        'statement', left(current_query(), 65536), 'search_path', path,
+        'role', CASE current_setting('role') WHEN 'none' THEN session_user::text ELSE current_setting('role') END
+    )::text, 'UTF8'));
+
+    -- What was touched, with all that inherits from it: a parent's key makes keys of its partitions. What was dropped may
+    -- have been the identity of any published table.
+    FOR change IN
+        WITH RECURSIVE family (oid) AS (SELECT unnest(touched)
+            UNION SELECT i.inhrelid FROM pg_inherits i JOIN family f ON i.inhparent = f.oid)
+        SELECT p.pubname, n.nspname, c.relname, r.oid IS NULL AS is_new
+        FROM pg_publication p CROSS JOIN pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid AND r.prrelid = c.oid
+        WHERE p.pubname LIKE 'keepsake\_%' AND pg_has_role(p.pubowner, 'USAGE')
+          AND (c.oid IN (SELECT f.oid FROM family f) OR event = 'sql_drop' AND r.oid IS NOT NULL)
+          AND c.relkind = 'r' AND c.relpersistence <> 't' AND @user_schemas@
+          AND (r.oid IS NULL) = (@state@ = 'captured')
+    LOOP
+        BEGIN
+            EXECUTE format('ALTER PUBLICATION %I %s TABLE ONLY %I.%I', change.pubname,
+                           CASE WHEN change.is_new THEN 'ADD' ELSE 'DROP' END, change.nspname, change.relname);
+        EXCEPTION WHEN OTHERS THEN
+            -- The next boundary sees to it.
+            RAISE LOG 'keepsake: publication % stays as it is: %', change.pubname, SQLERRM;
+        END;
+    END LOOP;
+END $keepsake$;
+
+REVOKE ALL ON FUNCTION @schema@.noted() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @schema@.note(text, text, text) FROM PUBLIC;
+DROP EVENT TRIGGER IF EXISTS @schema@_ddl;
+DROP EVENT TRIGGER IF EXISTS @schema@_drop;
+CREATE EVENT TRIGGER @schema@_ddl ON ddl_command_end EXECUTE FUNCTION @schema@.noted();
+CREATE EVENT TRIGGER @schema@_drop ON sql_drop EXECUTE FUNCTION @schema@.noted();
+-- Also for who works as a replica.
+ALTER EVENT TRIGGER @schema@_ddl ENABLE ALWAYS;
+ALTER EVENT TRIGGER @schema@_drop ENABLE ALWAYS
