@@ -71,7 +71,9 @@ pub fn verify_links(changes: &[StandingChanges]) -> Vec<Damage> {
         let named = format!("{:?}", next.manifest_key());
         match standing.get(&previous.key()) {
             None => damages.push(Damage { finding: format!("it is missing, and {named} names it"), key }),
-            Some(one) if one.manifest_sha256 == previous.sha256 => {}
+            Some(one) if one.manifest_sha256 == previous.sha256 => {
+                damages.extend(beside(one, next).map(|finding| Damage { key: next.manifest_key(), finding }));
+            }
             Some(one) => {
                 let unlinked = ManifestError::Unlinked {
                     key: key.clone(),
@@ -84,4 +86,12 @@ pub fn verify_links(changes: &[StandingChanges]) -> Vec<Damage> {
         }
     }
     damages
+}
+
+/// Only one segment can begin where another ends: one that names it and begins elsewhere forks the chain. A chain's beginning
+/// may lie anywhere behind.
+fn beside(one: &StandingChanges, next: &StandingChanges) -> Option<String> {
+    let (end, start) = (one.boundary().position.lsn, next.segment()?.start_lsn);
+    (start != end)
+        .then(|| format!("it does not begin where the one before ends: at {start} instead of {end}"))
 }

@@ -1,6 +1,7 @@
 //! Rules 5 and 7 for captured changes: whatever fails and wherever a capture dies, no transaction is lost or doubled, and
 //! the slot is never confirmed past what stands.
 
+mod controls;
 mod copied;
 
 use keepsake_archive::{ChangesLayout, SegmentDecoder, SegmentManifest, SegmentRecord, open};

@@ -4,9 +4,11 @@
 //! (`cli/tests/command_line/negative_controls.rs`), and stand in `docs/detectors.md`.
 
 mod archive;
+mod changes;
 mod restored;
 
 pub use archive::{ARCHIVE_CONTROLS, ArchiveControl, ArchiveDamage, Specimen};
+pub use changes::{CHANGES_CONTROLS, ChangesControl, ChangesDamage, ChangesSpecimen};
 pub use restored::{RESTORED_CONTROLS, RestoredControl, RestoredDamage};
 
 /// A check that finds damage.
@@ -36,6 +38,12 @@ pub enum Detector {
     ManifestPlace,
     /// The parts of a table do not cover it exactly once.
     ManifestCover,
+    /// The manifest is missing that the next one names.
+    ManifestNamed,
+    /// A segment does not begin where the one that it names ends.
+    SegmentFork,
+    /// The records of a segment are counted while they are read, and compared with its end and its manifest.
+    SegmentCounts,
     /// There is no key file.
     KeysPresence,
     /// The key file belongs to another place.
@@ -44,6 +52,8 @@ pub enum Detector {
     KeysRecipient,
     /// What the key file wraps is another key than it says.
     KeysContent,
+    /// The same, found by a key management service.
+    KeysOpened,
     /// The key at hand is among nobody's whom the backup's key was wrapped for.
     KeysHolder,
     /// A restored table is missing.
@@ -75,13 +85,14 @@ impl Detector {
             Self::ManifestForm => "manifest form",
             Self::ManifestDigest => "manifest digest",
             Self::ManifestMac => "manifest MAC",
-            Self::ManifestLink => "manifest link",
+            Self::ManifestLink | Self::ManifestNamed | Self::SegmentFork => "manifest link",
+            Self::SegmentCounts => "segment counts",
             Self::ManifestPlace => "manifest place",
             Self::ManifestCover => "cover of tables",
             Self::KeysPresence => "key file missing",
             Self::KeysPlace => "key file place",
             Self::KeysRecipient => "key file's key",
-            Self::KeysContent => "wrapped key",
+            Self::KeysContent | Self::KeysOpened => "wrapped key",
             Self::KeysHolder => "key holders",
             Self::TableMissing | Self::TableUnknown => "tables",
             Self::TableRows => "row count",
@@ -101,15 +112,19 @@ impl Detector {
             Self::StoredSha256 => "found by stored SHA-256",
             Self::AgeBlock => "found by age block",
             Self::PartRows => "found by rows digest",
-            Self::ManifestForm => "manifest.json\" is damaged",
+            Self::ManifestForm => ".json\" is damaged",
             Self::ManifestDigest => "found by manifest digest",
             Self::ManifestMac => "found by manifest MAC",
             Self::ManifestLink => "found by manifest link",
+            Self::ManifestNamed => "it is missing, and ",
+            Self::SegmentFork => "it does not begin where the one before ends",
+            Self::SegmentCounts => "and its manifest says",
             Self::ManifestPlace => "contradicts itself: it belongs at",
             Self::ManifestCover => "do not cover it exactly once",
             Self::KeysPresence => "has no keys object",
             Self::KeysPlace => "000001.json\" contradicts itself: it belongs at",
             Self::KeysRecipient => "is of another key than its manifest",
+            Self::KeysOpened => "opened to something that is not this backup's key",
             Self::KeysContent => "holds another key",
             Self::KeysHolder => "is not among the holders",
             Self::TableMissing => "is missing (",
@@ -140,9 +155,9 @@ impl Look {
     pub const ALL: [Self; 4] = [Self::Objects, Self::Bytes, Self::Rows, Self::Restore];
 }
 
-/// Both tables as they stand in `docs/detectors.md`.
+/// All tables as they stand in `docs/detectors.md`.
 #[must_use]
-pub fn tables() -> [String; 2] {
+pub fn tables() -> [String; 3] {
     let cell = |found: Option<Detector>| found.map_or("–", Detector::name);
     let mut archive =
         "| Damage of an archive | `verify` | `verify --deep` | with the key | `restore` |\n".to_owned();
@@ -155,5 +170,5 @@ pub fn tables() -> [String; 2] {
     for control in RESTORED_CONTROLS {
         restored += &format!("| {} | {} |\n", control.what, control.found_by.name());
     }
-    [archive, restored]
+    [archive, restored, changes::table()]
 }
