@@ -249,7 +249,9 @@ pub(crate) async fn operations() -> BTreeSet<String> {
     protect_source(&process.capture()).await.unwrap();
     bench.write();
     process.once().await.unwrap();
-    faults.calls().into_keys().filter(|kind| kind.starts_with("Change")).collect()
+    let repository = faults.calls().contains_key("list_after").then(|| "Repository.list_after".to_owned());
+    let ports = faults.calls().into_keys().filter(|kind| kind.starts_with("Change"));
+    ports.chain(repository).collect()
 }
 
 /// Waits until that call was made, and those who wait for its answer had their turn.
