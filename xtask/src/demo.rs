@@ -1,5 +1,7 @@
-//! `cargo x demo`: one scheduled backup of the WedSync sample, end to end on this machine, and a report of it.
+//! `cargo x demo`: one scheduled backup of the WedSync sample, end to end on this machine, and a mistake that is undone by
+//! a restore to the moment before it; with a report of both.
 
+mod mistake;
 mod report;
 
 use crate::cloud::{LocalCloud, Parts};
@@ -57,12 +59,19 @@ fn show(cloud: &LocalCloud, options: &Options) -> Result<()> {
     let deployment = Deployment::deploy(cloud, subscriber.url())?;
     say(&format!("loading the WedSync sample at scale {}", options.scale));
     sample::load(cloud.postgres_url("source")?, options.scale, 1)?;
+    let protected = mistake::Protected::begin(cloud, &deployment)?;
     let ended = fire(cloud, &deployment)?;
     if ended.status != "SUCCEEDED" {
         return Err(failure(cloud, &ended));
     }
     let notice = wait_for_notice(&subscriber)?;
-    report::print(cloud, &deployment, &ended, &notice, options.keep)
+    report::print(cloud, &deployment, &ended, &notice)?;
+    protected.undo_a_mistake()?;
+    if options.keep {
+        return report::further(cloud, &deployment, &ended);
+    }
+    println!("\nTo look further, cargo x demo --keep leaves everything running and says how.");
+    Ok(())
 }
 
 /// Moves the deployed schedule to the next seconds, so that it is the schedule that starts the run.

@@ -6,13 +6,12 @@ use crate::execution::Ended;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-/// Prints the report, and how to look further if everything stays up.
+/// Prints the report of the backup.
 pub fn print(
     cloud: &LocalCloud,
     deployment: &Deployment,
     ended: &Ended,
     notice: &(String, Value),
-    stays_up: bool,
 ) -> Result<()> {
     let catalog = cloud.postgres_url("catalog")?;
     let shown = run_keepsake(cloud, &deployment.keepsake, catalog, &["catalog", "show", "--json"])?;
@@ -32,10 +31,6 @@ pub fn print(
             println!("    {column:31} {}", text(value));
         }
     }
-    if stays_up {
-        return further(cloud, deployment, ended);
-    }
-    println!("\nTo look further, cargo x demo --keep leaves everything running and says how.");
     Ok(())
 }
 
@@ -122,7 +117,8 @@ fn proof(row: &Value) {
     }
 }
 
-fn further(cloud: &LocalCloud, deployment: &Deployment, ended: &Ended) -> Result<()> {
+/// How to look further while everything stays up.
+pub fn further(cloud: &LocalCloud, deployment: &Deployment, ended: &Ended) -> Result<()> {
     let endpoint = cloud.describe()["endpoint_url"].as_str().unwrap_or_default();
     let keepsake = deployment.keepsake.display();
     println!("\nLook further (`cargo x cloud --stop` ends it)");
