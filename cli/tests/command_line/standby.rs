@@ -3,6 +3,9 @@
 use crate::bench::Bench;
 use crate::database::{Database, Server};
 use crate::program::said;
+use keepsake_domain::Lineage;
+use keepsake_postgres::PostgresChanges;
+use keepsake_steps::ports::ChangeSource;
 use keepsake_testkit::cluster::{self, Cluster, as_server_user, until};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -97,4 +100,19 @@ fn a_standby_that_ends_our_transaction_fails_the_backup_with_its_reason_and_the_
     bench.restore(&bench.repo(), &target, &[]).ok();
     assert_eq!(target.sql("SELECT count(*) FROM purse"), "10");
     assert_eq!(target.sql(ROWS), pair.primary.sql(ROWS));
+}
+
+/// Also before the first checkpoint behind the promotion, which may take minutes.
+#[test]
+fn a_promoted_standby_is_of_a_new_lineage_at_once() {
+    let pair = Pair::new(&[]);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let lineage = |cluster: &Cluster| {
+        let changes = PostgresChanges::new(cluster.url().parse().unwrap(), "shop");
+        runtime.block_on(changes.capture_state()).unwrap().lineage
+    };
+    let before = lineage(&pair.primary);
+    assert_eq!(lineage(&pair.standby), before);
+    assert_eq!(pair.standby.sql("SELECT pg_promote()"), "t");
+    assert_eq!(lineage(&pair.standby), Lineage { timeline: before.timeline + 1, ..before });
 }

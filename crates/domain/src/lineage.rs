@@ -53,7 +53,7 @@ impl From<Lsn> for String {
 pub struct Lineage {
     /// From `pg_control_system()`: set once, when the cluster was initialised.
     pub system_identifier: u64,
-    /// From `pg_control_checkpoint()`: grows at each promotion.
+    /// The one that is written now: grows at each promotion.
     pub timeline: u32,
     /// Object id of the database within its cluster.
     pub database_oid: u32,

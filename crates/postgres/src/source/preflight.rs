@@ -161,17 +161,29 @@ async fn wal_access(
     Ok((!functions.is_empty()).then_some(SourceError::NoWalAccess { place, role, functions }))
 }
 
+/// The timeline that is written now. The control file tells it only from the first checkpoint on that ends behind a
+/// promotion.
+const TIMELINE_WRITTEN: &str =
+    "SELECT ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int4";
+
+/// A standby writes none, and replays the one of its primary.
+const TIMELINE_REPLAYED: &str = "SELECT GREATEST(c.timeline_id, r.min_recovery_end_timeline)
+    FROM pg_control_checkpoint() c, pg_control_recovery() r";
+
+/// Where a server does not answer these, which not every provider's does.
+const TIMELINE_OF_CHECKPOINT: &str = "SELECT timeline_id FROM pg_control_checkpoint()";
+
 pub(crate) async fn lineage(session: &Session, database_oid: u32) -> Result<Lineage, SourceError> {
     let act = "read the system identifier";
-    let row = session
-        .one(
-            act,
-            "SELECT s.system_identifier, c.timeline_id FROM pg_control_system() s, pg_control_checkpoint() c",
-            &[],
-        )
-        .await?;
+    let sql = "SELECT system_identifier, pg_is_in_recovery() FROM pg_control_system()";
+    let row = session.one(act, sql, &[]).await?;
+    let now = if row.get(1) { TIMELINE_REPLAYED } else { TIMELINE_WRITTEN };
+    let timeline = match session.client.query_one(now, &[]).await {
+        Ok(row) => row,
+        Err(_) => session.one(act, TIMELINE_OF_CHECKPOINT, &[]).await?,
+    };
     let timeline =
-        u32::try_from(row.get::<_, i32>(1)).map_err(|_| session.strange(act, "timeline below zero"))?;
+        u32::try_from(timeline.get::<_, i32>(0)).map_err(|_| session.strange(act, "timeline below zero"))?;
     // The server shows the unsigned number as a signed one.
     Ok(Lineage { system_identifier: row.get::<_, i64>(0).cast_unsigned(), timeline, database_oid })
 }
