@@ -10,16 +10,32 @@ use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinHandle;
 
 /// How often it hears from us, also while nobody asks for the next message: six times within the time after which it
-/// gives us up ([`WAL_SENDER_TIMEOUT`]).
+/// gives us up ([`Patience`]).
 const EVERY: Duration = Duration::from_secs(10);
 
-/// After so long without a word from us the server ends the session and frees the slot for our successor. Pinned, so
-/// that a server with another setting does the same; 60 s is the default.
-/// Source: <https://www.postgresql.org/docs/current/runtime-config-replication.html>, read 2026-11-21.
-pub(super) const WAL_SENDER_TIMEOUT: (&str, &str) = ("wal_sender_timeout", "60s");
+/// How long server and we wait for a word of each other while changes are streamed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Patience {
+    /// After so long without a word from us the server ends the session and frees the slot for our successor. Pinned, so
+    /// that a server with another setting does the same; 60 s is the default.
+    /// Source: <https://www.postgresql.org/docs/current/runtime-config-replication.html>, read 2026-11-21.
+    pub server: (&'static str, &'static str),
+    /// Each word from us asks for an answer, and whoever streams looks at our words and at that timeout in one loop: a
+    /// server that lives was heard of within twice the timeout.
+    pub ours: Duration,
+}
 
-/// Each word from us asks for an answer, and whoever streams looks at our words and at that timeout in one loop: a server
-/// that lives was heard of within twice the timeout.
+/// From this version on a server looks at our words also while it decodes what is not streamed, as the rows of a large
+/// materialized view that is made anew. Before, it hears and says nothing meanwhile.
+/// Source: PostgreSQL's commit 8c58624df46, "Fix the logical replication timeout during processing of DDL".
+const LOOKS_UP_SINCE: u32 = 160_000;
+
+pub(super) fn patience(version: u32) -> Patience {
+    let (timeout, ours) = if version >= LOOKS_UP_SINCE { ("60s", SILENCE) } else { ("300s", 5 * SILENCE) };
+    Patience { server: ("wal_sender_timeout", timeout), ours }
+}
+
+/// For an answer at once, and for our own words.
 pub(super) const SILENCE: Duration = Duration::from_secs(120);
 
 /// Microseconds from 1970 to 2000, where the server's clock begins.

@@ -3,7 +3,7 @@
 use super::PostgresChanges;
 use super::align;
 use super::lend::Lend;
-use super::pulse::{Pulse, SILENCE, WAL_SENDER_TIMEOUT};
+use super::pulse::{Pulse, SILENCE, patience};
 use super::slot::{self, SlotName};
 use super::wire::{Message, Pen, Wire, halves, query, server_message};
 use crate::address::Address;
@@ -32,6 +32,8 @@ pub(super) struct SlotStream {
     pulse: Pulse,
     /// Everything before was handed out, so it may be confirmed.
     given: Lsn,
+    /// For the next message.
+    silence: Duration,
 }
 
 pub(super) async fn open(source: &PostgresChanges, from: Lsn) -> Result<SlotStream, SourceError> {
@@ -45,13 +47,14 @@ pub(super) async fn open(source: &PostgresChanges, from: Lsn) -> Result<SlotStre
     align::mend(&session, &slot).await;
     let (mut wire, mut pen) = log_in_for_replication(source, &place).await?;
     let mut settings = pinned(session.version, &session.encoding);
-    settings.push(WAL_SENDER_TIMEOUT);
+    let patience = patience(session.version);
+    settings.push(patience.server);
     let mut opening = Opening { wire: &mut wire, pen: &mut pen, slot: &slot, place: &place };
     opening.pin(&set(&settings)).await?;
     opening.start(from).await?;
     let pulse = Pulse::begin(pen, state.confirmed_lsn);
     let given = from.max(state.confirmed_lsn);
-    Ok(SlotStream { source: source.clone(), slot, place, wire, pulse, given })
+    Ok(SlotStream { source: source.clone(), slot, place, wire, pulse, given, silence: patience.ours })
 }
 
 async fn log_in_for_replication(source: &PostgresChanges, place: &str) -> Result<(Wire, Pen), SourceError> {
@@ -193,7 +196,7 @@ impl SlotStream {
 impl ChangeStream for SlotStream {
     async fn next(&mut self) -> Result<ChangeMessage, SourceError> {
         loop {
-            let message = self.wire.next(SILENCE).await.map_err(|error| broken(&self.place, error))?;
+            let message = self.wire.next(self.silence).await.map_err(|error| broken(&self.place, error))?;
             let change = match message.tag {
                 b'd' => match heard(message.body) {
                     Some(Heard::Change(change)) => change,
