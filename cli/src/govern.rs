@@ -29,6 +29,9 @@ pub async fn govern(context: &Context, arguments: &GovernArguments) -> Result<()
     } else {
         print(&for_people(&governed));
     }
+    for table in &governed.released {
+        note(&format!("warning: {table} lost its replica identity and is not captured any more"));
+    }
     if let GovernorVerdict::Warn(reasons) = &governed.decision {
         reasons.iter().for_each(warn);
     }

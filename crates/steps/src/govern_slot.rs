@@ -2,7 +2,7 @@
 
 use crate::StepError;
 use crate::ports::{Clock, GovernedSlot};
-use keepsake_domain::{FailureClass, GovernorLimits, GovernorVerdict, SlotLook, govern};
+use keepsake_domain::{FailureClass, GovernorLimits, GovernorVerdict, SlotLook, TableName, govern};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ pub struct Governed {
     pub decision: GovernorVerdict,
     /// Whether this call dropped the slot.
     pub dropped: bool,
+    /// Tables that this call took out of the publication: they lost their replica identity.
+    pub released: Vec<TableName>,
 }
 
 impl Governed {
@@ -40,7 +42,8 @@ impl Governed {
     }
 }
 
-/// Looks twice, decides, and drops the slot if it must go. `free_bytes` is what is free on the source's disk, where
+/// Takes tables out whose users' statements fail because they are published. Then looks twice, decides, and drops the slot
+/// if it must go. `free_bytes` is what is free on the source's disk, where
 /// somebody could tell. A call that finds no slot does nothing, so a second one after a drop is success.
 ///
 /// # Errors
@@ -52,14 +55,26 @@ pub async fn govern_slot(
     free_bytes: Option<u64>,
 ) -> Result<Governed, StepError> {
     let slot_name = slot.name().to_owned();
-    let nothing = |slot| Governed { slot, look: None, decision: GovernorVerdict::Keep, dropped: false };
-    let Some(before) = slot.look().await? else { return Ok(nothing(slot_name)) };
+    let released = slot.release_tables().await.unwrap_or_else(|error| {
+        // The disk comes first; the next call tries again.
+        let cause = keepsake_domain::chain(&error);
+        tracing::warn!(slot = slot_name, cause, "tables without replica identity may still be published");
+        Vec::new()
+    });
+    let nothing = |slot, released| Governed {
+        slot,
+        look: None,
+        decision: GovernorVerdict::Keep,
+        dropped: false,
+        released,
+    };
+    let Some(before) = slot.look().await? else { return Ok(nothing(slot_name, released)) };
     clock.sleep(PACE_SPAN).await;
-    let Some(mut look) = slot.look().await? else { return Ok(nothing(slot_name)) };
+    let Some(mut look) = slot.look().await? else { return Ok(nothing(slot_name, released)) };
     look.free_bytes = free_bytes;
     let decision = govern(limits, Some((&before, PACE_SPAN)), &look);
     let dropped = matches!(decision, GovernorVerdict::Drop(_)) && slot.drop_slot().await?;
-    Ok(Governed { slot: slot_name, look: Some(look), decision, dropped })
+    Ok(Governed { slot: slot_name, look: Some(look), decision, dropped, released })
 }
 
 #[cfg(test)]

@@ -37,6 +37,11 @@ impl GovernedSlot for Slot {
         }))
     }
 
+    async fn release_tables(&self) -> Result<Vec<TableName>, SourceError> {
+        let cause = "the publication cannot be asked".into();
+        Err(SourceError::Unreachable { place: "memory".to_owned(), cause })
+    }
+
     async fn drop_slot(&self) -> Result<bool, SourceError> {
         Ok(std::mem::replace(&mut *self.stands.lock().unwrap(), false))
     }

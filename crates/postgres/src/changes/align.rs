@@ -93,6 +93,21 @@ pub(super) async fn mend(session: &Session, slot: &SlotName) {
     }
 }
 
+/// Takes tables out that must not be published any more, and does nothing else; answers them.
+///
+/// # Errors
+/// When the connection broke. Single tables are left out.
+pub(super) async fn release(session: &Session, slot: &SlotName) -> Result<Vec<TableName>, SourceError> {
+    let is_gone = |table: &Table| table.is_published && table.obstacle.is_some();
+    let tables = tables(session, slot).await?;
+    let gone: Vec<TableName> =
+        tables.iter().filter(|table| is_gone(table)).map(|table| table.name.clone()).collect();
+    let mut aligning = Aligning { session, slot, failures: 0, aligned: Aligned::default() };
+    aligning.change("DROP", gone.clone()).await?;
+    let left = aligning.aligned.left;
+    Ok(gone.into_iter().filter(|table| !left.contains(table)).collect())
+}
+
 struct Aligning<'a> {
     session: &'a Session,
     slot: &'a SlotName,

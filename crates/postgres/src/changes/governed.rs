@@ -1,10 +1,10 @@
 //! Our slot under the governor: what it costs its server, and how it goes also while somebody streams from it.
 
-use super::PostgresChanges;
 use super::slot::{self, SlotName};
+use super::{PostgresChanges, align};
 use crate::session::Session;
 use async_trait::async_trait;
-use keepsake_domain::{Lsn, SlotLook};
+use keepsake_domain::{Lsn, SlotLook, TableName};
 use keepsake_steps::ports::{GovernedSlot, SourceError};
 
 #[async_trait]
@@ -18,6 +18,10 @@ impl GovernedSlot for PostgresChanges {
         // Refuses a slot of our name that is another's.
         let Some(state) = slot::state(&session, &self.slot).await? else { return Ok(None) };
         look(&session, &self.slot, state.retained_bytes).await
+    }
+
+    async fn release_tables(&self) -> Result<Vec<TableName>, SourceError> {
+        align::release(&self.open().await?, &self.slot).await
     }
 
     async fn drop_slot(&self) -> Result<bool, SourceError> {

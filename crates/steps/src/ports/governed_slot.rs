@@ -1,6 +1,6 @@
 use super::SourceError;
 use async_trait::async_trait;
-use keepsake_domain::SlotLook;
+use keepsake_domain::{SlotLook, TableName};
 
 /// Our slot as whoever watches over the source sees it. Needs SQL only, so it works while everything else of capture
 /// does not.
@@ -14,6 +14,13 @@ pub trait GovernedSlot: Send + Sync {
     /// # Errors
     /// [`SourceError`].
     async fn look(&self) -> Result<Option<SlotLook>, SourceError>;
+
+    /// Takes tables out of our publication that lost their replica identity since they were published: until then their
+    /// owner's UPDATE and DELETE fail. Answers them; a second call finds none.
+    ///
+    /// # Errors
+    /// [`SourceError`]. A table that is locked is left to the next call.
+    async fn release_tables(&self) -> Result<Vec<TableName>, SourceError>;
 
     /// Ends whoever streams from the slot and drops it; whether there was one. The publication stays, so that the next
     /// capture knows that it was not given up.

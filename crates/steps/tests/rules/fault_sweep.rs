@@ -255,13 +255,14 @@ const APPLIED_TO_SERVERS: &str =
     "has no twin yet; crates/postgres/tests/databases/applying.rs tries it on a server";
 
 /// Operations that no run makes, and why.
-const NOT_IN_A_RUN: [(&str, &str); 15] = [
+const NOT_IN_A_RUN: [(&str, &str); 16] = [
     ("ChangeApplier.applied", APPLIED_TO_SERVERS),
     ("ChangeApplier.apply", APPLIED_TO_SERVERS),
     ("ChangeTarget.change_applier", APPLIED_TO_SERVERS),
     ("ChangeTarget.end_changes", APPLIED_TO_SERVERS),
     ("ChangeTarget.numbers_in_use", APPLIED_TO_SERVERS),
     ("GovernedSlot.look", "the governor is no part of a run; it has tests of its own"),
+    ("GovernedSlot.release_tables", "as GovernedSlot.look"),
     ("GovernedSlot.drop_slot", "as GovernedSlot.look"),
     ("ChangeSource.unprotect", "a person gives a source free; capture has a test of what follows"),
     ("Clock.sleep", "cannot fail"),

@@ -71,3 +71,21 @@ async fn an_open_transaction_is_seen_with_its_age() {
     let look = changes.look().await.unwrap().expect("a slot");
     assert!(look.oldest_transaction_seconds >= 1, "{look:?}");
 }
+
+/// Where nothing watches the schema, who drops the key of a published table waits for the next call of the governor at the
+/// longest, also while no capture runs.
+#[tokio::test]
+async fn a_table_that_lost_its_key_is_free_at_the_governors_next_look() {
+    let db = Database::source().await;
+    db.run("CREATE TABLE t (n integer PRIMARY KEY); CREATE TABLE u (n integer PRIMARY KEY); INSERT INTO t VALUES (1)").await;
+    assert_eq!(governed(&db, 8 << 30, 0).await.released, [], "before anything is published");
+    let (changes, _) = protected(&db).await;
+    unwatched(&db).await;
+    db.run("ALTER TABLE t DROP CONSTRAINT t_pkey").await;
+    db.client().await.batch_execute("UPDATE t SET n = 2").await.expect_err("the case that is left");
+    let released = governed(&db, 8 << 30, 0).await.released;
+    assert_eq!(released.iter().map(|table| table.name.as_str()).collect::<Vec<_>>(), ["t"]);
+    db.run("UPDATE t SET n = 3; DELETE FROM t").await;
+    assert_eq!(changes.capture_state().await.unwrap().published.len(), 1);
+    assert_eq!(governed(&db, 8 << 30, 0).await.released, []);
+}
