@@ -11,7 +11,8 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden")
 }
 
-/// One archive: `repository/`, `recovery.key`, and `expected/<backup id>.txt` with the rows that it held.
+/// One archive: `repository/`, `recovery.key`, and `expected/<backup id>.txt` with the rows that it held. One with captured
+/// changes has `points/<position, with a dash for the slash>.txt` with the rows of the tables at that position.
 struct Golden {
     folder: PathBuf,
 }
@@ -43,6 +44,16 @@ impl Golden {
         ended(&mut command)
     }
 
+    /// Positions that can be restored, and the rows there.
+    fn points(&self) -> Vec<(String, String)> {
+        let Ok(files) = std::fs::read_dir(self.folder.join("points")) else { return Vec::new() };
+        let point = |path: PathBuf| {
+            let name = path.file_stem().unwrap().to_str().unwrap().replace('-', "/");
+            (name, std::fs::read_to_string(path).unwrap())
+        };
+        files.map(|file| point(file.unwrap().path())).collect()
+    }
+
     fn backups(&self) -> Vec<String> {
         let listed: Value = self.keepsake(&["list"], None).ok().json();
         let backups = listed["backups"].as_array().unwrap();
@@ -70,6 +81,32 @@ fn every_golden_archive_is_listed_verified_and_restored_with_the_rows_that_it_he
     }
 }
 
+/// Where sequences stand belongs to the end of a segment, and is left out.
+fn rows_of_tables(database: &Database) -> String {
+    let mut rows = database.rows();
+    rows.retain(|line| line.starts_with("public."));
+    rows.join("\n") + "\n"
+}
+
+#[test]
+fn every_golden_chain_of_changes_is_shown_and_restored_to_each_of_its_points() {
+    let archives: Vec<Golden> = Golden::all().into_iter().filter(|one| !one.points().is_empty()).collect();
+    assert!(!archives.is_empty(), "tests/golden holds no captured changes");
+    for archive in archives {
+        let key = archive.key();
+        let window = archive.keepsake(&["window"], None).ok().json();
+        assert_eq!(window["lineages"][0]["gaps"], Value::Array(vec![]), "{window}");
+        archive.keepsake(&["rpo", "--name", "golden", "--key-file", &key], None).ok();
+        for (position, expected) in archive.points() {
+            let target = Database::empty(Server::Target);
+            let restore = ["restore", "--lsn", &position, "--to", "env:TARGET", "--key-file", &key];
+            let restored = archive.keepsake(&restore, Some(&target)).ok().json();
+            assert_eq!(restored["certificate"]["verdict"], "passed");
+            assert_eq!(rows_of_tables(&target), expected, "at {position}");
+        }
+    }
+}
+
 /// `cargo x golden NAME` runs this. An archive that stands is never made anew: it would no longer be of its format.
 #[test]
 #[ignore = "makes a new golden archive; run by cargo x golden"]
@@ -77,21 +114,33 @@ fn makes_a_golden_archive() {
     let name = std::env::var("KEEPSAKE_GOLDEN").expect("KEEPSAKE_GOLDEN: run cargo x golden NAME");
     let archive = Golden { folder: golden().join(name) };
     std::fs::create_dir(&archive.folder).expect("a new name: archives that stand are never made anew");
-    for folder in ["repository", "expected"] {
+    for folder in ["repository", "expected", "points"] {
         std::fs::create_dir(archive.folder.join(folder)).unwrap();
     }
     let recipient = crate::program::run(&["keygen", "--out", &archive.key()]).ok().stdout;
     let source = Database::empty(Server::Source);
     source.sql(include_str!("../../../tests/golden/sample.sql"));
+    let keepsake = |what: &str, more: &[&str]| {
+        let repo = archive.repo();
+        let place = ["--source", "env:SOURCE", "--name", "golden", "--repo", &repo, "--json"];
+        let mut command: Command =
+            command(&[&[what][..], &place, &["--recipient", recipient.trim()], more].concat());
+        ended(command.env("SOURCE", source.url())).ok().json()
+    };
+    keepsake("protect", &[]);
     for change in
         ["UPDATE guests SET name = name || ' (second)' WHERE id % 3 = 0", "DELETE FROM guests WHERE id > 700"]
     {
-        let backup = ["backup", "--source", "env:SOURCE", "--name", "golden", "--part-size", "65536"];
-        let more = ["--repo", &archive.repo(), "--json", "--recipient", recipient.trim()];
-        let mut command: Command = command(&[&backup[..], &more[..]].concat());
-        let summary = ended(command.env("SOURCE", source.url())).ok().json();
+        let summary = keepsake("backup", &["--part-size", "65536"]);
         let expected = archive.expected(summary["backup_id"].as_str().unwrap());
         std::fs::write(expected, source.rows().join("\n") + "\n").unwrap();
         source.sql(change);
+        let position = source.sql("SELECT pg_current_wal_insert_lsn()").trim().replace('/', "-");
+        keepsake("capture", &[]);
+        let point = archive.folder.join("points").join(format!("{position}.txt"));
+        std::fs::write(point, rows_of_tables(&source)).unwrap();
     }
+    // A database with a slot cannot be dropped.
+    let mut unprotect = command(&["unprotect", "--source", "env:SOURCE", "--name", "golden"]);
+    ended(unprotect.env("SOURCE", source.url())).ok();
 }
