@@ -46,6 +46,8 @@ pub enum Command {
     Protect(ProtectArguments),
     /// Capture the changes of a protected source since the last capture.
     Capture(CaptureArguments),
+    /// Fold all changes since the last full backup into what they come to, row by row: a restore reads that instead of them.
+    Differential(DifferentialArguments),
     /// Show which points in time can be restored.
     Window(ListArguments),
     /// Copy captured changes to another repository, and verify them there.
@@ -417,6 +419,9 @@ pub struct PointArguments {
     /// Everything that was captured.
     #[arg(long, group = "point")]
     pub latest: bool,
+    /// Apply every change since the full backup from its segment, also where a differential holds what they come to.
+    #[arg(long, requires = "point")]
+    pub without_differential: bool,
     /// What lies exactly at the time or position is not restored.
     #[arg(long, requires = "point", conflicts_with_all = ["xid", "before_xid", "latest"])]
     pub exclusive: bool,
@@ -442,6 +447,34 @@ pub enum MissingRolesPolicy {
     Refuse,
     /// Give everything to the restoring role, and restore no rights.
     SkipOwnership,
+}
+
+/// `keepsake differential`.
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("differential_holders").required(true).multiple(true)))]
+pub struct DifferentialArguments {
+    /// The repository: s3://bucket/prefix or file:///folder.
+    #[arg(long, value_name = "URL")]
+    pub repo: SecretText,
+    /// The full backup, by its id or the first characters of it [default: the newest, if the repository holds one source].
+    #[arg(long, value_name = "ID")]
+    pub backup: Option<BackupIdPrefix>,
+    /// Who opens the changes.
+    #[command(flatten)]
+    pub key: KeyArguments,
+    /// A recovery key's public half (age1…), which can open the differential; may be repeated.
+    #[arg(long, value_name = "AGE1…", group = "differential_holders")]
+    pub recipient: Vec<SecretText>,
+    /// A KMS key that can open it: id, ARN or alias.
+    #[arg(long, value_name = "ID", group = "differential_holders")]
+    pub kms_key: Option<String>,
+    /// zstd level.
+    #[arg(long, value_name = "N", default_value_t = keepsake_archive::ZSTD_LEVEL,
+          value_parser = clap::value_parser!(i32).range(1..=19))]
+    pub level: i32,
+    /// One JSON document on standard output.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `keepsake govern`.

@@ -10,6 +10,7 @@ mod certificate;
 mod connection;
 mod context;
 mod coverage;
+mod differential;
 mod environment;
 mod failure;
 mod govern;
@@ -145,6 +146,7 @@ async fn dispatch(context: &Context, command: &Command) -> Result<(), Failure> {
         }
         Command::Protect(arguments) => protect::protect(context, arguments).await,
         Command::Capture(arguments) => capture::capture(context, arguments).await,
+        Command::Differential(arguments) => differential::differential(context, arguments).await,
         Command::Window(arguments) => unless_interrupted(window::window(context, arguments), untouched).await,
         Command::Unprotect(arguments) => {
             let at_risk = "what was removed until now is gone from the source; the repository is untouched";

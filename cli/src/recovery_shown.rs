@@ -2,7 +2,7 @@
 
 use crate::text;
 use keepsake_domain::{GapReason, NotCaptured, Position, RecoveryTarget, Timestamp};
-use keepsake_steps::{RecoveryRoute, StandingChanges};
+use keepsake_steps::{RecoveryRoute, StandingChanges, StandingDifferential};
 use serde::Serialize;
 use std::fmt;
 
@@ -11,6 +11,9 @@ use std::fmt;
 pub struct RecoveryShown {
     /// What was asked for.
     target: RecoveryTarget,
+    /// What is applied instead of the first segments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    differential: Option<DifferentialShown>,
     /// Segments that are read.
     segments: u64,
     stored_bytes: u64,
@@ -31,6 +34,34 @@ pub struct RecoveryShown {
     not_captured: Vec<NotCaptured>,
 }
 
+/// A differential on the way to the point.
+#[derive(Debug, Serialize)]
+struct DifferentialShown {
+    /// Where it ends.
+    ends: Position,
+    /// Segments that are not read for it.
+    spares_segments: u64,
+    stored_bytes: u64,
+    raw_bytes: u64,
+    transactions: u64,
+    /// Rows deleted, changed and inserted.
+    changes: u64,
+}
+
+impl DifferentialShown {
+    fn new(standing: &StandingDifferential, spares_segments: u64) -> Self {
+        let (manifest, holds) = (&standing.manifest, standing.manifest.holds);
+        Self {
+            ends: Position { lsn: manifest.end_lsn, at: manifest.ended_at },
+            spares_segments,
+            stored_bytes: manifest.object.stored_bytes,
+            raw_bytes: manifest.raw_bytes,
+            transactions: manifest.transactions,
+            changes: holds.deletions + holds.updates + holds.insertions,
+        }
+    }
+}
+
 impl RecoveryShown {
     /// From what the route's manifests say.
     #[must_use]
@@ -38,6 +69,10 @@ impl RecoveryShown {
         let manifests = || route.segments.iter().filter_map(StandingChanges::segment);
         Self {
             target: route.plan.target,
+            differential: route
+                .differential
+                .as_ref()
+                .map(|standing| DifferentialShown::new(standing, route.spared_segments)),
             segments: route.segments.len() as u64,
             stored_bytes: manifests().map(|segment| segment.object.stored_bytes).sum(),
             raw_bytes: manifests().map(|segment| segment.raw_bytes).sum(),
@@ -61,6 +96,20 @@ impl RecoveryShown {
             _ => String::new(),
         };
         writeln!(f, "  point      {}{at}", self.target)?;
+        if let Some(one) = &self.differential {
+            writeln!(
+                f,
+                "  applies    a differential instead of {} segments, {} stored, {} raw; {} rows that {} transactions came to, up to \
+                 {} at {}",
+                text::count(one.spares_segments),
+                text::size(one.stored_bytes),
+                text::size(one.raw_bytes),
+                text::count(one.changes),
+                text::count(one.transactions),
+                text::instant(one.ends.at, now),
+                one.ends.lsn
+            )?;
+        }
         writeln!(
             f,
             "  replays    {} segments, {} stored, {} raw; {} transactions with {} changes at most, up to {} at {}",

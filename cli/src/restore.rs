@@ -21,6 +21,7 @@ use keepsake_steps::ports::{Clock, Repository, Target};
 use keepsake_steps::{
     Opener, RecoveryRoute, Restore, RestoreFacts, StandingBackup, certify_against, find_layout,
     finish_target_at, plan_recovery, prepare_target, read_back, read_backup, restore_globals, restore_parts,
+    take_differential,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -103,7 +104,10 @@ async fn begin_and_route(
     let Some(target) = arguments.point.target() else {
         return Ok((read_backup(repository, find_layout(repository, wanted).await?).await?, None));
     };
-    let route = plan_recovery(repository, wanted, target).await?;
+    let mut route = plan_recovery(repository, wanted, target).await?;
+    if !arguments.point.without_differential {
+        route = take_differential(repository, route).await?;
+    }
     Ok((route.backup.clone(), Some(route)))
 }
 
@@ -304,8 +308,9 @@ fn for_people(restored: &Restored<'_>) -> String {
 }
 
 fn recovered_text(point: &RecoveredPoint) -> Vec<String> {
+    let folded = if point.differential.is_some() { "a differential and " } else { "" };
     let reached = format!(
-        "  point      {}: {} transactions of {} segments behind the backup, the last committed at {} (WAL position {})",
+        "  point      {}: {} transactions of {folded}{} segments behind the backup, the last committed at {} (WAL position {})",
         point.target,
         text::count(point.transactions),
         text::count(point.segments),

@@ -8,8 +8,8 @@ use keepsake_archive::SegmentManifest;
 use keepsake_domain::{RecoveredPoint, RestoredDatabase};
 use keepsake_steps::ports::{ChangeTarget, Repository};
 use keepsake_steps::{
-    OpenedSegment, Opener, RecoveryRoute, Replay, Restore, StandingChanges, check_segments, raise_sequences,
-    replay_changes,
+    OpenedDifferential, OpenedSegment, Opener, RecoveryRoute, Replay, Restore, StandingChanges,
+    check_segments, raise_sequences, replay_changes,
 };
 use std::sync::Arc;
 
@@ -32,8 +32,18 @@ impl Changes {
     ) -> Result<Option<Self>, Failure> {
         let Some(route) = route else { return Ok(None) };
         let not_captured = route.not_captured.into_iter().map(|one| one.table).collect();
+        let differential = match route.differential {
+            Some(standing) => {
+                let identity = key.open(repository, &standing).await?;
+                Some(OpenedDifferential { standing, identity })
+            }
+            None => None,
+        };
         let segments = open_all(repository, key, route.segments).await?;
-        Ok(Some(Self { target, replay: Replay { segments, target: route.plan.target, not_captured } }))
+        Ok(Some(Self {
+            target,
+            replay: Replay { differential, segments, target: route.plan.target, not_captured },
+        }))
     }
 
     /// Reads every segment to its end, before anything is changed.
@@ -41,7 +51,7 @@ impl Changes {
     /// # Errors
     /// Naming the first segment that is damaged or of another history.
     pub async fn check(&self, restore: &Restore, progress: &Arc<Progress>) -> Result<(), Failure> {
-        progress.step_over(&format!("checking {} segments", self.replay.segments.len()), self.raw_bytes());
+        progress.step_over(&format!("checking {}", self.named()), self.raw_bytes());
         Ok(check_segments(restore, &self.replay, &shown(progress)).await?)
     }
 
@@ -54,16 +64,14 @@ impl Changes {
         restore: &Restore,
         progress: &Arc<Progress>,
     ) -> Result<(RestoredDatabase, Option<RecoveredPoint>), Failure> {
-        progress.step_over(
-            &format!("applying the changes of {} segments", self.replay.segments.len()),
-            self.raw_bytes(),
-        );
+        progress.step_over(&format!("applying the changes of {}", self.named()), self.raw_bytes());
         let replayed = replay_changes(restore, self.target.as_ref(), &self.replay, &shown(progress)).await?;
         let manifest = &restore.backup.manifest;
         let point = RecoveredPoint {
             target: self.replay.target.to_string(),
             lsn: replayed.last.map_or(manifest.lsn, |last| last.lsn),
             at: replayed.last.map_or(manifest.snapshot_at, |last| last.committed_at),
+            differential: self.replay.differential.as_ref().map(|one| one.standing.manifest.end_lsn),
             segments: replayed.segments,
             transactions: replayed.transactions,
             not_captured: self.replay.not_captured.clone(),
@@ -83,6 +91,11 @@ impl Changes {
         Ok(raise_sequences(restore, self.target.as_ref(), expected).await?)
     }
 
+    fn named(&self) -> String {
+        let differential = if self.replay.differential.is_some() { "a differential and " } else { "" };
+        format!("{differential}{} segments", self.replay.segments.len())
+    }
+
     fn raw_bytes(&self) -> u64 {
         let manifests = self.replay.segments.iter().filter_map(|segment| segment.standing.segment());
         manifests.map(|manifest| manifest.raw_bytes).sum()
@@ -90,7 +103,10 @@ impl Changes {
 }
 
 /// The segments of one run have one key, which is opened once.
-async fn open_all(
+///
+/// # Errors
+/// When the key does not open one of them.
+pub async fn open_all(
     repository: &dyn Repository,
     key: &ReadingKey,
     segments: Vec<StandingChanges>,
@@ -107,7 +123,8 @@ async fn open_all(
     Ok(opened)
 }
 
-fn shown(progress: &Arc<Progress>) -> impl Fn(&SegmentManifest) + Send + Sync + use<> {
+/// Told of each segment that is read.
+pub fn shown(progress: &Arc<Progress>) -> impl Fn(&SegmentManifest) + Send + Sync + use<> {
     let progress = Arc::clone(progress);
     move |segment| progress.advance(segment.raw_bytes, segment.holds.changes)
 }

@@ -6,11 +6,11 @@ use crate::standing::concerns_one_backup;
 use crate::terminal::Progress;
 use crate::text;
 use keepsake_archive::{BackupIdentity, ChangesKey, ChangesLayout};
-use keepsake_domain::{BackupId, Lineage, chain};
+use keepsake_domain::{BackupId, Lineage, Lsn, chain};
 use keepsake_steps::ports::Repository;
 use keepsake_steps::{
-    Damage, Depth, Opener, StandingChanges, StepError, changes_keys, read_changes, verify_links,
-    verify_segment,
+    Damage, Depth, Opener, StandingChanges, StepError, changes_keys, differential_keys, read_changes,
+    read_differential, verify_differential, verify_links, verify_segment,
 };
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -23,6 +23,7 @@ pub struct VerifiedChanges {
     segments: u64,
     transactions: u64,
     stored_bytes: u64,
+    differentials: u64,
     /// Empty when all is well.
     pub damages: Vec<Damage>,
 }
@@ -73,15 +74,49 @@ impl ChangesVerifier<'_> {
             }
         }
         damages.extend(verify_links(&standing));
+        let differentials = self.differentials(&layout, &mut damages).await?;
         let segments: Vec<_> = standing.iter().filter_map(StandingChanges::segment).collect();
         Ok(VerifiedChanges {
             segments: segments.len() as u64,
             transactions: segments.iter().map(|one| one.holds.transactions).sum(),
             stored_bytes: segments.iter().map(|one| one.object.stored_bytes).sum(),
+            differentials,
             source: layout.source,
             lineage: layout.lineage,
             damages,
         })
+    }
+
+    /// Every differential by itself; answers how many there are.
+    async fn differentials(&self, layout: &ChangesLayout, damages: &mut Vec<Damage>) -> Result<u64, Failure> {
+        let keys = differential_keys(self.repository, &layout.differentials()).await?;
+        for (layout, end, base) in &keys {
+            let found = self.differential(layout, *end, *base).await;
+            match found {
+                Ok(found) => damages.extend(found),
+                Err(error) => damages.push(damage(layout.differential(*end, *base), error)?),
+            }
+        }
+        Ok(keys.len() as u64)
+    }
+
+    async fn differential(
+        &self,
+        layout: &ChangesLayout,
+        end: Lsn,
+        base: BackupId,
+    ) -> Result<Option<Damage>, StepError> {
+        let standing = read_differential(self.repository, layout, end, base).await?;
+        let identity = match self.key {
+            Some(key) => Some(key.open(self.repository, &standing).await?),
+            None => None,
+        };
+        let depth = match (self.deep, &identity) {
+            (false, _) => Depth::Objects,
+            (true, None) => Depth::Bytes,
+            (true, Some(identity)) => Depth::Rows(identity),
+        };
+        verify_differential(self.repository, &standing, depth).await
     }
 
     async fn one(

@@ -9,6 +9,7 @@ mod cloud;
 mod coverage;
 mod damage;
 mod database;
+mod differential;
 mod golden;
 mod interruption;
 mod json;

@@ -15,14 +15,14 @@ use std::process::{Child, Command, Stdio};
 use uuid::Uuid;
 
 /// A source under protection, whose slot goes away with it.
-struct Protected {
-    bench: Bench,
-    source: Database,
+pub struct Protected {
+    pub bench: Bench,
+    pub source: Database,
     name: String,
 }
 
 impl Protected {
-    fn with(schema: &str) -> Self {
+    pub fn with(schema: &str) -> Self {
         let source = Database::empty(Server::Source);
         source.sql(schema);
         let id = Uuid::now_v7().simple().to_string();
@@ -31,7 +31,7 @@ impl Protected {
         protected
     }
 
-    fn backup(&self) {
+    pub fn backup(&self) {
         let repo = self.bench.repo();
         let recipient = &self.bench.recipient;
         let mut command =
@@ -42,7 +42,7 @@ impl Protected {
     }
 
     /// What `keepsake protect` and `keepsake capture --once` do.
-    fn capture(&self, is_first: bool) {
+    pub fn capture(&self, is_first: bool) {
         let source = PostgresChanges::new(self.source.url().parse().unwrap(), &self.name);
         let repository = FolderRepository::from_url(&self.bench.repo()).unwrap();
         let (holder, clock) =
@@ -68,12 +68,12 @@ impl Protected {
         });
     }
 
-    fn restore(&self, target: &Database, more: &[&str]) -> Ended {
+    pub fn restore(&self, target: &Database, more: &[&str]) -> Ended {
         self.bench.restore(&self.bench.repo(), target, more)
     }
 
     /// Files of segments, by their names: keys begin with their positions.
-    fn segments(&self, ending: &str) -> Vec<PathBuf> {
+    pub fn segments(&self, ending: &str) -> Vec<PathBuf> {
         let root = self.bench.path("repo").join(&self.name);
         let mut found = Vec::new();
         let mut folders = vec![root];
@@ -121,14 +121,14 @@ const HISTORY: [&str; 4] = [
 ];
 
 /// What was there after the transactions of the history, and how each is named.
-struct Point {
-    rows: Vec<String>,
-    lsn: String,
-    time: String,
-    xid: String,
+pub struct Point {
+    pub rows: Vec<String>,
+    pub lsn: String,
+    pub time: String,
+    pub xid: String,
 }
 
-fn point_after(source: &Database, transaction: &str) -> Point {
+pub fn point_after(source: &Database, transaction: &str) -> Point {
     let mut xid = String::new();
     for statement in transaction.split("BEGIN;").filter(|text| !text.trim().is_empty()) {
         let statement = statement.replace("COMMIT", "");
@@ -141,7 +141,7 @@ fn point_after(source: &Database, transaction: &str) -> Point {
     Point { rows: source.rows(), lsn: lsn.trim().to_owned(), time: time.trim().to_owned(), xid }
 }
 
-fn without_sequences(rows: &[String]) -> Vec<String> {
+pub fn without_sequences(rows: &[String]) -> Vec<String> {
     rows.iter().filter(|line| line.starts_with("public.")).cloned().collect()
 }
 

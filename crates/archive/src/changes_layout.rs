@@ -111,6 +111,47 @@ impl ChangesLayout {
         format!("{}{}.{attempt}.seg.zst.age", self.run(run_id), digits(start))
     }
 
+    /// What the keys of all differentials of this lineage begin with; ends with a slash.
+    #[must_use]
+    pub fn differentials(&self) -> String {
+        format!("{}/{}/differential/", self.source, self.lineage)
+    }
+
+    /// The manifest of the differential that brings a full backup to this position: one only.
+    #[must_use]
+    pub fn differential(&self, end: Lsn, base: BackupId) -> String {
+        format!("{}{}.{base}.json", self.differentials(), digits(end))
+    }
+
+    /// The layout, end and full backup that a differential's manifest belongs to; `None` for any other key.
+    #[must_use]
+    pub fn of_differential_key(key: &str) -> Option<(Self, Lsn, BackupId)> {
+        let fields: Vec<&str> = key.split('/').collect();
+        let [source, lineage, "differential", name] = fields.as_slice() else { return None };
+        let layout = Self::new(source, lineage.parse().ok()?).ok()?;
+        let (hex, base) = name.strip_suffix(".json")?.split_once('.')?;
+        let (end, base) = (Lsn(u64::from_str_radix(hex, 16).ok()?), base.parse().ok()?);
+        (layout.differential(end, base) == key).then_some((layout, end, base))
+    }
+
+    /// What all keys of one run begin with that made a differential; ends with a slash.
+    #[must_use]
+    pub fn differential_run(&self, run_id: BackupId) -> String {
+        format!("{}{run_id}/", self.differentials())
+    }
+
+    /// That run's private key, wrapped; generations count from 1.
+    #[must_use]
+    pub fn differential_keys(&self, run_id: BackupId, generation: u32) -> String {
+        format!("{}keys/{generation:06}.json", self.differential_run(run_id))
+    }
+
+    /// A differential's bytes.
+    #[must_use]
+    pub fn differential_object(&self, run_id: BackupId, end: Lsn, attempt: Attempt) -> String {
+        format!("{}{}.{attempt}.diff.zst.age", self.differential_run(run_id), digits(end))
+    }
+
     /// How to read a segment by hand.
     #[must_use]
     pub fn readme(&self) -> String {
@@ -146,6 +187,22 @@ mod tests {
         ];
         for key in others {
             assert_eq!(ChangesLayout::of_manifest_key(&key), None, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_differential_is_named_by_its_end_and_its_full_backup() {
+        let (end, base) = (Lsn(0x16_B374_D848), BackupId(Uuid::from_u128(1)));
+        let key = layout().differential(end, base);
+        assert_eq!(ChangesLayout::of_differential_key(&key), Some((layout(), end, base)));
+        assert_eq!(ChangesLayout::of_manifest_key(&key), None);
+        for other in [
+            layout().differential_keys(base, 1),
+            layout().differential_object(base, end, Attempt(Uuid::from_u128(2))),
+            layout().manifest(ChangesKey::Segment(end)),
+            key.replace("16B374D848", "16b374d848"),
+        ] {
+            assert_eq!(ChangesLayout::of_differential_key(&other), None, "{other}");
         }
     }
 

@@ -29,6 +29,26 @@ impl CopyRow {
         Self(line.into())
     }
 
+    /// A line that was written as this one is.
+    #[must_use]
+    pub fn of_line(line: &[u8]) -> Self {
+        Self(line.into())
+    }
+
+    /// Whether it has so many columns; a row of none looks as one of an empty text does.
+    #[must_use]
+    pub fn has_columns(&self, columns: usize) -> bool {
+        self.cells().count() == columns.max(1)
+    }
+
+    /// The first `columns` of it, at least one, and the rest; `None` where there is no rest.
+    #[must_use]
+    pub fn parted(&self, columns: usize) -> Option<(Self, Self)> {
+        let mut tabs = self.0.iter().enumerate().filter(|(_, byte)| **byte == b'\t');
+        let (at, _) = tabs.nth(columns.checked_sub(1)?)?;
+        Some((Self::of_line(&self.0[..at]), Self::of_line(&self.0[at + 1..])))
+    }
+
     /// The line, without newline.
     #[must_use]
     pub fn line(&self) -> &[u8] {

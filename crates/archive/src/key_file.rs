@@ -200,9 +200,9 @@ impl KeyFile {
 
     fn contradiction(&self, key: &str) -> Option<String> {
         let name = format!("{}/keys/{:06}.json", self.backup_id, self.generation);
-        let places = [format!("full/{name}"), format!("changes/{name}")];
+        let places = ["full", "changes", "differential"].map(|folder| format!("{folder}/{name}"));
         if !places.iter().any(|place| key == place || key.ends_with(&format!("/{place}"))) {
-            return Some(format!("it belongs at \"{}\" or \"{}\"", places[0], places[1]));
+            return Some(format!("it belongs at one of \"{}\"", places.join("\", \"")));
         }
         if self.generation == 0 {
             return Some("generations count from 1".to_owned());

@@ -9,6 +9,8 @@
 
 mod changes_layout;
 mod copy_row;
+mod differential;
+mod differential_manifest;
 mod digest;
 mod explain;
 #[cfg(test)]
@@ -26,6 +28,7 @@ mod open;
 pub mod pgoutput;
 mod readme;
 mod readme_changes;
+mod records;
 mod recovery;
 mod rows;
 mod seal;
@@ -36,6 +39,11 @@ mod stored;
 pub use age::secrecy::{ExposeSecret, SecretString};
 pub use changes_layout::{ChangesKey, ChangesLayout};
 pub use copy_row::CopyRow;
+pub use differential::{
+    DIFFERENTIAL_VERSION, DifferentialDecoder, DifferentialEnd, DifferentialRecord, DifferentialTable,
+    DifferentialWriter,
+};
+pub use differential_manifest::{DifferentialBase, DifferentialManifest, ReachedTransaction};
 pub use digest::{RowsHasher, TornRow};
 pub use heartbeat::{HEARTBEAT_PREFIX, heartbeat_at};
 pub use key_file::{KEY_FORMAT_VERSION, KeyFile, WrappedKey, wrap_for};

@@ -33,6 +33,14 @@ How to read one segment by hand
 2. Print its changes, one JSON object per line, with the script below:
      age -d -i run.key RUN/START.ATTEMPT.seg.zst.age | zstd -d | python3 read_segment.py
 
+Differentials, if there are any, lie beside this folder
+  ../differential/END.BACKUP.json     what all changes behind that full backup come to at this position; \"object\" says where
+  ../differential/RUN/keys, *.diff.zst.age   as above, and so is it opened
+Behind its first line the object is a row of records: one byte for the kind, 8 for a position, 4 for the length (big endian), and so
+many bytes. \"t\" is JSON: a table, its columns, the places of its key, and whether it is emptied first. Then come its rows as
+lines of COPY text: \"d\" to delete (how often, a tab, the key), \"u\" to change (the key, a tab, the row, with \\U for a value that
+stays), \"i\" to insert (how often, a tab, the row). \"b\" ends what is applied together, in this order; \"s\" are sequences, \"z\" the end.
+
 Which changes belong behind a full backup: follow the segments from one whose \"snapshot\" (XMIN:XMAX:…) has an XMAX not
 above the XMIN of the \"snapshot\" in the backup's manifest, and leave out each transaction that the backup's snapshot
 sees: those below its XMIN, and those below its XMAX that are not listed behind it.

@@ -1,8 +1,11 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use bytes::BufMut;
 use keepsake_domain::SequenceName;
 use proptest::prelude::*;
+
+const HEADER: &[u8] = b"keepsake segment 1\n";
 
 fn sequence() -> SequenceValue {
     let sequence = SequenceName { schema: "public".into(), name: "guests_id_seq".into() };

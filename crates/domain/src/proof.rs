@@ -52,6 +52,9 @@ pub struct RecoveredPoint {
     pub lsn: Lsn,
     /// When that transaction committed, or the backup's snapshot was taken, by the source's clock.
     pub at: Timestamp,
+    /// Where the differential ends that was applied instead of segments, if one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub differential: Option<Lsn>,
     /// Segments that were read.
     pub segments: u64,
     /// Transactions that were replayed.

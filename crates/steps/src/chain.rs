@@ -57,13 +57,24 @@ pub(crate) struct RunKey {
 impl RunKey {
     /// Draws a run's key pair and writes its key file: the last moment at which the private half exists here.
     pub(crate) async fn draw(capture: &Capture<'_>, layout: &ChangesLayout) -> Result<Self, StepError> {
+        let place = |run_id| layout.keys(run_id, 1);
+        Self::draw_at(capture.repository, capture.key_holder, capture.recovery, capture.clock, place).await
+    }
+
+    /// The same, with the key file where `place` says.
+    pub(crate) async fn draw_at(
+        repository: &dyn Repository,
+        key_holder: &dyn KeyHolder,
+        recovery: &[Recipient],
+        clock: &dyn Clock,
+        place: impl Fn(BackupId) -> String + Send,
+    ) -> Result<Self, StepError> {
         let run_id = BackupId(Uuid::now_v7());
-        let (identity, file) =
-            draw_key(capture.key_holder, run_id, capture.recovery, capture.clock.now()).await?;
-        let key = layout.keys(run_id, 1);
+        let (identity, file) = draw_key(key_holder, run_id, recovery, clock.now()).await?;
+        let key = place(run_id);
         let json = file.to_json().map_err(|cause| StepError::Work { key: key.clone(), cause })?;
         let object = StoredObject::of_bytes(key.clone(), &json);
-        capture.repository.put_new(&key, Bytes::from(json)).await?;
+        repository.put_new(&key, Bytes::from(json)).await?;
         let holders = file.holders.iter().map(WrappedKey::holder).collect();
         Ok(Self { run_id, recipient: file.recipient, holders, seal_key: identity.seal_key(), object })
     }

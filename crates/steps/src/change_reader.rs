@@ -5,10 +5,11 @@
 mod tests;
 
 use crate::StepError;
-use crate::net_changes::NetChanges;
+use crate::net_changes::{NetChanges, Share};
 use crate::ports::{ChangeBatch, ChangePosition};
 use crate::row_layout::{Destinations, RowLayout};
 use bytes::Bytes;
+use keepsake_archive::ReachedTransaction;
 use keepsake_archive::pgoutput::{Begin, Message, Relation};
 use keepsake_domain::{
     Bound, FailureClass, Lsn, RecoveryTarget, TableName, Timestamp, TransactionSnapshot, widen_xid,
@@ -43,6 +44,12 @@ pub struct LastTransaction {
     pub committed_at: Timestamp,
     /// Its number.
     pub xid: u64,
+}
+
+impl From<ReachedTransaction> for LastTransaction {
+    fn from(reached: ReachedTransaction) -> Self {
+        Self { lsn: reached.lsn, committed_at: reached.committed_at, xid: reached.xid }
+    }
 }
 
 /// Reads messages and gathers batches. Once it refused a message it must not be used.
@@ -97,6 +104,23 @@ impl ChangeReader {
     #[must_use]
     pub fn looking(rules: ReplayRules) -> Self {
         Self { only_looks: true, ..Self::new(rules) }
+    }
+
+    /// As [`Self::new`], of a share of the changes.
+    pub(crate) fn sharing(rules: ReplayRules, share: Share) -> Self {
+        Self { net: NetChanges::of(share), ..Self::new(rules) }
+    }
+
+    /// Begins behind a position that changes were brought to in another way.
+    pub(crate) fn behind(mut self, position: ChangePosition) -> Self {
+        (self.from, self.position) = (self.from.max(position), position);
+        self.rules.standing = self.rules.standing.max(position);
+        self
+    }
+
+    /// Which changes were gathered.
+    pub(crate) fn share(&self) -> &Share {
+        self.net.share()
     }
 
     /// Begins a segment, which describes its relations anew.
@@ -258,7 +282,7 @@ impl ChangeReader {
 
     fn close_at(&mut self, to: ChangePosition) -> ChangeBatch {
         let from = std::mem::replace(&mut self.from, to);
-        std::mem::take(&mut self.net).into_batch(from, to)
+        self.net.take().into_batch(from, to)
     }
 }
 

@@ -7,14 +7,17 @@ mod capture_changes;
 mod capture_segment;
 mod chain;
 mod change_reader;
+mod check_segments;
 mod copy_changes;
 mod copy_object;
+mod differential;
 mod dump;
 mod error;
 mod govern_slot;
 mod hold_snapshot;
 mod list_backups;
 mod list_changes;
+mod make_differential;
 mod net_changes;
 mod newest_changes;
 mod open_backup;
@@ -50,7 +53,12 @@ pub use begin_backup::{
 pub use capture_changes::{Captured, SegmentBounds, Until, capture_changes};
 pub use chain::{Capture, ProtectedSource, begin_anew, protect_source};
 pub use change_reader::{BATCH_BYTES, ChangeReader, LastTransaction, ReplayRules};
+pub use check_segments::check_segments;
 pub use copy_changes::{CopiedChanges, copy_changes};
+pub use differential::{
+    OpenedDifferential, StandingDifferential, differential_keys, read_differential, take_differential,
+    verify_differential,
+};
 pub use dump::{Dumper, dump};
 pub use error::StepError;
 pub use govern_slot::{Governed, PACE_SPAN, govern_slot};
@@ -59,6 +67,7 @@ pub use list_backups::{StandingBackup, find_backup, find_layout, manifest_keys, 
 pub use list_changes::{
     ChangesManifest, StandingChanges, change_history, changes_keys, changes_of, not_captured_at, read_changes,
 };
+pub use make_differential::{FOLD_BYTES, MadeDifferential, Making, make_differential};
 pub use open_backup::{Lock, Locked, newest_keys, open_backup, open_backup_with_recovery_key};
 pub use plan_recovery::{RecoveryRoute, plan_recovery};
 pub use probe_rpo::{Holders, Opener, ProbedRpo, probe_rpo};
@@ -68,7 +77,7 @@ pub use record_failure::{
     CleanUp, FailedRun, OpenRepository, end_unopened, record_failure, release_unopened,
 };
 pub use record_outcome::{completion_notice, failure_notice, record_completion, send_alert};
-pub use replay_changes::{OpenedSegment, Replay, Replayed, SegmentRead, check_segments, replay_changes};
+pub use replay_changes::{OpenedSegment, Replay, Replayed, SegmentRead, replay_changes};
 pub use replicate_backup::{Replication, VerifiedCopy, copy_backup};
 pub use restore_backup::{
     PartLoaded, Restore, finish_target, finish_target_at, parts_of, prepare_target, restore_globals,

@@ -5,6 +5,7 @@
 //! the row that the target holds, until a later change brings the values.
 
 mod keyed;
+mod share;
 #[cfg(test)]
 mod tests;
 mod whole_rows;
@@ -16,6 +17,8 @@ use keepsake_archive::CopyRow;
 use keepsake_archive::pgoutput::{Old, Tuple};
 use keepsake_domain::{FailureClass, Lsn, TableName};
 use keyed::KeyedRows;
+pub(crate) use share::{HashRange, Parting, Share, Survey};
+use share::{Takes, after};
 use std::collections::BTreeMap;
 use whole_rows::WholeRows;
 
@@ -26,6 +29,7 @@ const ROW_OVERHEAD_BYTES: usize = 200;
 #[derive(Debug, Default)]
 pub(crate) struct NetChanges {
     tables: BTreeMap<TableName, NetTable>,
+    share: Share,
 }
 
 #[derive(Debug)]
@@ -54,6 +58,22 @@ enum Impossible {
 }
 
 impl NetChanges {
+    /// Gathers a share of the changes.
+    pub fn of(share: Share) -> Self {
+        Self { share, ..Self::default() }
+    }
+
+    /// Which changes are gathered, and how much of its range was kept.
+    pub fn share(&self) -> &Share {
+        &self.share
+    }
+
+    /// What was gathered; the same share goes on behind it.
+    pub fn take(&mut self) -> Self {
+        let next = Self::of(self.share.clone());
+        std::mem::replace(self, next)
+    }
+
     /// Bytes of memory that the batch takes, about.
     pub fn bytes(&self) -> usize {
         let bytes = |table: &NetTable| match &table.rows {
@@ -72,12 +92,21 @@ impl NetChanges {
     /// A row is inserted.
     pub fn insert(&mut self, layout: &RowLayout, new: &Tuple, at: Lsn) -> Result<(), StepError> {
         let new = layout.row(new)?;
+        if !self.share.takes(layout, &new) {
+            return Ok(());
+        }
+        self.inserted(layout, new, at)
+    }
+
+    fn inserted(&mut self, layout: &RowLayout, new: CopyRow, at: Lsn) -> Result<(), StepError> {
         let table = self.table(layout);
         let inserted = match &mut table.rows {
             Rows::Keyed(rows) => rows.insert(new, at),
             Rows::Whole(rows) => rows.insert(new, at),
         };
-        inserted.map_err(|why| cannot_follow(layout, why, at))
+        inserted.map_err(|why| cannot_follow(layout, why, at))?;
+        self.keep_within_limit();
+        Ok(())
     }
 
     /// A row is changed.
@@ -90,29 +119,77 @@ impl NetChanges {
     ) -> Result<(), StepError> {
         let new = layout.row(new)?;
         let before = old.map(|old| layout.row(cells(old))).transpose()?;
+        if !matches!(self.share, Share::All) {
+            let after = after(layout, before.as_ref(), &new);
+            match (self.share.takes_update(layout, before.as_ref().unwrap_or(&after), &after), &before) {
+                (Takes::Both, _) => {}
+                (Takes::After, _) => return self.inserted(layout, after, at),
+                (Takes::Before, Some(before)) => return self.deleted(layout, old, before.clone(), at),
+                (Takes::Before | Takes::Neither, _) => return Ok(()),
+            }
+        }
         let table = self.table(layout);
         let updated = match (&mut table.rows, before, old) {
             (Rows::Keyed(rows), before, _) => rows.update(before, new, at),
             (Rows::Whole(rows), Some(before), Some(Old::Full(_))) => rows.update(before, &new, at),
             (Rows::Whole(_), ..) => Err(Impossible::NotNamed),
         };
-        updated.map_err(|why| cannot_follow(layout, why, at))
+        updated.map_err(|why| cannot_follow(layout, why, at))?;
+        self.keep_within_limit();
+        Ok(())
     }
 
     /// A row is deleted.
     pub fn delete(&mut self, layout: &RowLayout, old: &Old, at: Lsn) -> Result<(), StepError> {
         let row = layout.row(cells(old))?;
+        if !self.share.takes(layout, &row) {
+            return Ok(());
+        }
+        self.deleted(layout, Some(old), row, at)
+    }
+
+    fn deleted(
+        &mut self,
+        layout: &RowLayout,
+        old: Option<&Old>,
+        row: CopyRow,
+        at: Lsn,
+    ) -> Result<(), StepError> {
         let table = self.table(layout);
         let deleted = match (&mut table.rows, old) {
             (Rows::Keyed(rows), _) => rows.delete(&row, at),
-            (Rows::Whole(rows), Old::Full(_)) => rows.delete(row, at),
-            (Rows::Whole(_), Old::Key(_)) => Err(Impossible::NotNamed),
+            (Rows::Whole(rows), Some(Old::Full(_))) => rows.delete(row, at),
+            (Rows::Whole(_), _) => Err(Impossible::NotNamed),
         };
-        deleted.map_err(|why| cannot_follow(layout, why, at))
+        deleted.map_err(|why| cannot_follow(layout, why, at))?;
+        self.keep_within_limit();
+        Ok(())
+    }
+
+    /// A share that takes too much of memory lets the upper half of its range go, which a later reading gathers.
+    fn keep_within_limit(&mut self) {
+        let Share::Keys(_, range, limit) = self.share else { return };
+        let mut range = range;
+        // Ends: a range of 2^64 is halved 64 times at most.
+        while self.bytes() > limit && range.from < range.to {
+            range = range.half();
+            for table in self.tables.values_mut() {
+                match &mut table.rows {
+                    Rows::Keyed(rows) => rows.keep(range),
+                    Rows::Whole(rows) => rows.keep(range),
+                }
+            }
+        }
+        if let Share::Keys(_, kept, _) = &mut self.share {
+            *kept = range;
+        }
     }
 
     /// A table is emptied.
     pub fn truncate(&mut self, layout: &RowLayout) {
+        if !self.share.takes_truncate(layout) {
+            return;
+        }
         let table = self.table(layout);
         table.is_emptied = true;
         table.key = layout.key().to_vec();

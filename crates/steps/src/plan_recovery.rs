@@ -1,6 +1,7 @@
 //! Which full backup and which segments bring a restore to a point in time. Reads manifests only.
 
 use crate::StepError;
+use crate::differential::StandingDifferential;
 use crate::list_backups::{StandingBackup, find_layout, manifest_keys, read_backup};
 use crate::list_changes::{StandingChanges, change_history, changes_of, not_captured_at};
 use crate::ports::Repository;
@@ -20,7 +21,11 @@ pub struct RecoveryRoute {
     pub plan: RecoveryPlan,
     /// The full backup that it begins with.
     pub backup: StandingBackup,
-    /// The segments behind it, in their order.
+    /// What the changes behind it come to, up to the first of the segments; see [`crate::take_differential`].
+    pub differential: Option<StandingDifferential>,
+    /// Segments that it spares.
+    pub spared_segments: u64,
+    /// The segments behind them, in their order.
     pub segments: Vec<StandingChanges>,
     /// Tables whose changes are not captured: they hold the full backup's rows, whatever the target.
     pub not_captured: Vec<NotCaptured>,
@@ -67,6 +72,8 @@ pub async fn plan_recovery(
         transactions_behind: transactions_behind(&changes, &plan),
         plan,
         backup,
+        differential: None,
+        spared_segments: 0,
         segments,
     })
 }

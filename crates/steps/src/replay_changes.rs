@@ -2,6 +2,8 @@
 
 use crate::StepError;
 use crate::change_reader::{BATCH_BYTES, ChangeReader, LastTransaction, ReplayRules};
+use crate::check_segments::of_segment;
+use crate::differential::{OpenedDifferential, Read, StandingDifferential, is_in_differential, read_batches};
 use crate::list_changes::StandingChanges;
 use crate::ports::{
     AppliedChanges, ChangeApplier, ChangeBatch, ChangePosition, ChangeTarget, ChangedTable, Chunk,
@@ -12,8 +14,7 @@ use crate::row_layout::Destinations;
 use crate::streams::download_opened;
 use keepsake_archive::{BackupIdentity, SegmentDecoder, SegmentEnd, SegmentManifest, SegmentRecord};
 use keepsake_domain::{
-    Classified, FailureClass, RecoveryTarget, RestoredDatabase, RestoredTable, SequenceValue, TableName,
-    chain,
+    FailureClass, RecoveryTarget, RestoredDatabase, RestoredTable, SequenceValue, TableName,
 };
 use std::collections::BTreeMap;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -30,7 +31,9 @@ pub struct OpenedSegment {
 /// What a replay needs.
 #[derive(Debug, Clone)]
 pub struct Replay {
-    /// In their order, without a hole, from where the backup joins them.
+    /// What the changes up to the first of the segments come to, if they are not to be replayed one by one.
+    pub differential: Option<OpenedDifferential>,
+    /// In their order, without a hole, from where the backup joins them or the differential ends.
     pub segments: Vec<OpenedSegment>,
     /// Where it ends.
     pub target: RecoveryTarget,
@@ -54,53 +57,6 @@ pub struct Replayed {
 /// Told of each segment that is read.
 pub type SegmentRead = dyn Fn(&SegmentManifest) + Send + Sync;
 
-/// Reads every segment up to the target to its end, and compares the manifests with each other, with their seals and with
-/// the backup, before anything is changed anywhere. A second call reads them again.
-///
-/// # Errors
-/// [`FailureClass::Integrity`] naming the first segment that is damaged, missing, or of another history.
-/// [`FailureClass::Permanent`] when the target is a transaction that is not among the changes.
-pub async fn check_segments(restore: &Restore, replay: &Replay, read: &SegmentRead) -> Result<(), StepError> {
-    let mut reader = ChangeReader::looking(rules(restore, replay, ChangePosition::default()));
-    for (index, segment) in replay.segments.iter().enumerate() {
-        if reader.has_ended() {
-            break;
-        }
-        let before = index.checked_sub(1).and_then(|before| replay.segments.get(before));
-        let manifest = belongs(restore, segment, before)?;
-        reader.begin_segment(&manifest.snapshot);
-        let held = read_segment(restore.repository.as_ref(), segment, manifest, async |record| {
-            if let SegmentRecord::Message { lsn, payload } = record {
-                reader.message(lsn, &payload)?;
-            }
-            Ok(())
-        });
-        match held.await {
-            Ok(held) if held == manifest.holds => read(manifest),
-            Ok(held) => {
-                let finding = format!("it holds {held:?}, and its manifest says {:?}", manifest.holds);
-                return Err(damaged(segment, &finding));
-            }
-            Err(error) if error.class() == FailureClass::Integrity => {
-                return Err(damaged(segment, &chain(&error)));
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    reader.finish().map(drop)
-}
-
-fn rules(restore: &Restore, replay: &Replay, standing: ChangePosition) -> ReplayRules {
-    let manifest = &restore.backup.manifest;
-    ReplayRules {
-        destinations: Destinations::of(&manifest.parts),
-        base: manifest.snapshot.clone(),
-        target: replay.target,
-        standing,
-        batch_bytes: BATCH_BYTES,
-    }
-}
-
 /// Applies the changes of segments that were checked, onto parts that all stand and before the keys are restored, and says
 /// what the database must hold behind them. A second call goes on behind what stands.
 ///
@@ -117,17 +73,26 @@ pub async fn replay_changes(
     let mut applier = target.change_applier().await?;
     let standing = applier.applied().await?;
     let manifest = &restore.backup.manifest;
-    let mut reader = ChangeReader::new(rules(restore, replay, standing.position));
+    let standing = standing.position;
+    let differential = replay.differential.as_ref().map(|differential| &differential.standing);
+    fits(standing, differential)?;
+    let mut reader = ChangeReader::new(rules(restore, replay, standing));
+    if let Some(differential) = differential {
+        reader = reader.behind(differential.end());
+    }
     // One batch is gathered while one waits and one is applied.
     let (to, batches) = channel(1);
-    let reading = read_all(restore.repository.as_ref(), replay, &mut reader, to, read);
+    let reading = read_all(restore.repository.as_ref(), replay, &mut reader, standing, to, read);
     let (sequences, applied) = tokio::join!(reading, apply_all(applier.as_mut(), batches));
     // A reader whose batches nobody takes only saw that.
     applied?;
     let sequences = sequences?;
     target.end_changes(&replay.not_captured).await?;
     let changed = applier.applied().await?;
-    let (transactions, last) = reader.replayed();
+    let (behind, last) = reader.replayed();
+    let folded = differential.map(|differential| &differential.manifest);
+    let transactions = behind + folded.map_or(0, |manifest| manifest.transactions);
+    let last = last.or(folded.and_then(|manifest| manifest.last_transaction).map(LastTransaction::from));
     Ok(Replayed {
         expected: expected(manifest.expected(), &changed, sequences)?,
         segments: replay.segments.len() as u64,
@@ -136,16 +101,80 @@ pub async fn replay_changes(
     })
 }
 
-/// Sends every batch, and answers where the sequences stood at the end of the last segment.
+/// Whether what an earlier call left can be gone on from: a differential changes the full backup's rows, and no others.
+fn fits(standing: ChangePosition, differential: Option<&StandingDifferential>) -> Result<(), StepError> {
+    let begins = differential.map(|differential| differential.position(0));
+    let is_in = is_in_differential(standing);
+    let fits = match begins {
+        _ if standing == ChangePosition::default() => true,
+        None => !is_in,
+        Some(begins) if is_in => begins.transaction == standing.transaction,
+        Some(begins) => begins < standing,
+    };
+    if fits {
+        return Ok(());
+    }
+    let within = if is_in { "within another differential, or at its end" } else { "between two segments" };
+    Err(StepError::found(
+        FailureClass::Conflict,
+        format!("an earlier restore into this target ended at {}, {within}", standing.transaction),
+        "the backup is untouched; the target is not a complete restore",
+        "restore into a new empty database, or with the same options and from the same repository as the one before",
+    ))
+}
+
+pub(crate) fn rules(restore: &Restore, replay: &Replay, standing: ChangePosition) -> ReplayRules {
+    let manifest = &restore.backup.manifest;
+    ReplayRules {
+        destinations: Destinations::of(&manifest.parts),
+        base: manifest.snapshot.clone(),
+        target: replay.target,
+        standing,
+        batch_bytes: BATCH_BYTES,
+    }
+}
+
+/// Sends every batch, and answers where the sequences stood at the end of the last segment that was read.
 async fn read_all(
     repository: &dyn Repository,
     replay: &Replay,
     reader: &mut ChangeReader,
+    standing: ChangePosition,
     to: Sender<ChangeBatch>,
     read: &SegmentRead,
 ) -> Result<Option<Vec<SequenceValue>>, StepError> {
     let mut sequences = None;
-    for segment in &replay.segments {
+    if let Some(differential) = &replay.differential {
+        if differential.standing.manifest.holds.batches == 0 {
+            let (from, to_end) = (ChangePosition::default(), differential.standing.end());
+            send(&to, ChangeBatch { from, to: to_end, tables: Vec::new() }).await?;
+        }
+        read_batches(repository, differential, async |found| match found {
+            Read::Batch(batch) if batch.to <= standing => Ok(()),
+            Read::Batch(batch) => send(&to, batch).await,
+            Read::Sequences(values) => {
+                sequences = Some(values);
+                Ok(())
+            }
+        })
+        .await?;
+    }
+    let behind =
+        read_segments(repository, &replay.segments, reader, read, async |batch| send(&to, batch).await);
+    Ok(behind.await?.or(sequences))
+}
+
+/// Hands every batch of segments to `take`, the last one too; answers where the sequences stood at the end of the last
+/// segment that was read.
+pub(crate) async fn read_segments(
+    repository: &dyn Repository,
+    segments: &[OpenedSegment],
+    reader: &mut ChangeReader,
+    read: &SegmentRead,
+    mut take: impl AsyncFnMut(ChangeBatch) -> Result<(), StepError>,
+) -> Result<Option<Vec<SequenceValue>>, StepError> {
+    let mut sequences = None;
+    for segment in segments {
         if reader.has_ended() {
             break;
         }
@@ -155,7 +184,7 @@ async fn read_all(
             match record {
                 SegmentRecord::Message { lsn, payload } => {
                     if let Some(batch) = reader.message(lsn, &payload)? {
-                        send(&to, batch).await?;
+                        take(batch).await?;
                     }
                 }
                 SegmentRecord::Sequences(values) => sequences = Some(values),
@@ -167,7 +196,7 @@ async fn read_all(
         read(manifest);
     }
     if let Some(batch) = reader.finish()? {
-        send(&to, batch).await?;
+        take(batch).await?;
     }
     Ok(sequences)
 }
@@ -218,54 +247,6 @@ async fn drain(
     }
 }
 
-fn of_segment(segment: &OpenedSegment) -> Result<&SegmentManifest, StepError> {
-    segment
-        .standing
-        .segment()
-        .ok_or_else(|| of_another_history(segment, "it begins a chain and holds nothing"))
-}
-
-/// Whether a segment follows the one before it, in the history of the backup, and was sealed with the key that opens it.
-fn belongs<'a>(
-    restore: &Restore,
-    segment: &'a OpenedSegment,
-    before: Option<&OpenedSegment>,
-) -> Result<&'a SegmentManifest, StepError> {
-    let (standing, manifest) = (&segment.standing, of_segment(segment)?);
-    let base = &restore.backup.manifest;
-    standing.seal.check(&standing.manifest_key(), &segment.identity.seal_key())?;
-    if (&manifest.source, &manifest.lineage) != (&base.source, &base.lineage) {
-        return Err(of_another_history(segment, "it is of another lineage than the full backup"));
-    }
-    match before {
-        Some(before) if of_segment(before)?.end_lsn != manifest.start_lsn => {
-            Err(of_another_history(segment, "it does not begin where the one before ends"))
-        }
-        Some(before) if before.standing.as_previous() != manifest.previous => {
-            Err(of_another_history(segment, "it names another manifest as the one before"))
-        }
-        _ => Ok(manifest),
-    }
-}
-
-fn damaged(segment: &OpenedSegment, finding: &str) -> StepError {
-    StepError::found(
-        FailureClass::Integrity,
-        format!("segment \"{}\" cannot be restored: {finding}", segment.standing.manifest_key()),
-        "full backups and the segments before it are not affected; nothing was changed on the target",
-        "restore to a point before it, or from a copy: keepsake window --repo <URL>",
-    )
-}
-
-fn of_another_history(segment: &OpenedSegment, why: &str) -> StepError {
-    StepError::found(
-        FailureClass::Integrity,
-        format!("segment \"{}\" does not belong to this history: {why}", segment.standing.manifest_key()),
-        "full backups and the segments before it are not affected",
-        "restore to a point before it, or from a copy: keepsake window --repo <URL>",
-    )
-}
-
 /// What the backup held, without what was deleted and with what was inserted. Tables that no change reached hold what they
 /// held.
 fn expected(
@@ -300,4 +281,34 @@ fn after(table: &RestoredTable, changed: &ChangedTable) -> Result<RestoredTable,
     rows_digest += changed.inserted.rows_digest;
     rows_digest -= changed.deleted.rows_digest;
     Ok(RestoredTable { table: table.table.clone(), rows, rows_digest })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::differential::tests::standing;
+    use keepsake_domain::{Classified, Lsn};
+
+    #[test]
+    fn a_restore_goes_on_within_the_same_differential_and_within_no_other_way() {
+        let one = standing(800);
+        let (other, none) = (standing(900), ChangePosition::default());
+        let between = |lsn| ChangePosition { transaction: Lsn(lsn), messages: 5 };
+        let (begins, within) = (one.position(0), one.position(2));
+        for fitting in [none, begins, within, one.end(), between(800), between(900)] {
+            assert!(fits(fitting, Some(&one)).is_ok(), "{fitting:?}");
+        }
+        for fitting in [none, between(700)] {
+            assert!(fits(fitting, None).is_ok(), "{fitting:?}");
+        }
+        for (standing, differential) in
+            [(within, Some(&other)), (one.end(), Some(&other)), (within, None), (between(700), Some(&one))]
+        {
+            let refused = fits(standing, differential).unwrap_err();
+            assert_eq!(refused.class(), FailureClass::Conflict, "{standing:?}");
+        }
+        // Behind every transaction that it holds, before every other.
+        assert!(between(799) < begins && begins < within && within < one.end() && one.end() < between(800));
+    }
 }

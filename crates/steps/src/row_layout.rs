@@ -32,6 +32,12 @@ impl Destinations {
         self.0.values().filter(|destination| destination.table == *table).count()
     }
 
+    /// The columns of a table that rows go into.
+    pub(crate) fn columns(&self, table: &TableName) -> Option<&[String]> {
+        let found = self.0.values().find(|destination| destination.table == *table);
+        found.map(|destination| destination.columns.as_slice())
+    }
+
     /// How the rows of a table of the stream lie in the table that they go into.
     ///
     /// # Errors

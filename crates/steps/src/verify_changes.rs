@@ -56,7 +56,7 @@ async fn counted(segment: &SegmentManifest, mut plain: ChunkReceiver) -> Result<
 
 fn differs(segment: &SegmentManifest, held: SegmentEnd) -> SegmentError {
     let detail = format!("it holds {held:?}, and its manifest says {:?}", segment.holds);
-    SegmentError::Damaged { key: segment.object.key.clone(), records: 0, detail }
+    SegmentError::Damaged { what: "segment", key: segment.object.key.clone(), records: 0, detail }
 }
 
 /// Compares every manifest of one lineage with what the one behind it says of it. Manifests that are missing or were

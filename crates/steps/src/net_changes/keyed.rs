@@ -1,6 +1,6 @@
 //! Rows that a key names.
 
-use super::{Impossible, ROW_OVERHEAD_BYTES, weight};
+use super::{HashRange, Impossible, ROW_OVERHEAD_BYTES, weight};
 use crate::ports::{Deletion, Insertion, Update};
 use keepsake_archive::CopyRow;
 use keepsake_domain::Lsn;
@@ -93,6 +93,19 @@ impl KeyedRows {
         }
         self.forget_if_absent(&key);
         Ok(())
+    }
+
+    /// Lets go what does not fall into the range. No row may keep values of another key.
+    pub fn keep(&mut self, range: HashRange) {
+        let mut gone = 0;
+        self.slots.retain(|key, slot| {
+            let is_kept = range.has(key);
+            if !is_kept {
+                gone += weight(key) + slot.after.as_ref().map_or(0, |image| weight(&image.row));
+            }
+            is_kept
+        });
+        self.bytes -= gone;
     }
 
     pub fn into_parts(self) -> Parts {

@@ -252,8 +252,86 @@ fn folded_in_batches_as_one_by_one(identity: ReplicaIdentity, acts: &[Act], cuts
     );
 }
 
+/// What the changes come to in shares that never take more than so many bytes, each row in one of them, but where rows
+/// exchange their keys and keep values.
+fn folded_in_shares(layout: &RowLayout, changes: &[Change], limit: usize) -> (Vec<Vec<TableChange>>, bool) {
+    let read = |mut net: NetChanges| {
+        for (index, change) in changes.iter().enumerate() {
+            fold(&mut net, layout, change, Lsn(index as u64)).unwrap();
+        }
+        net
+    };
+    let looked = read(NetChanges::of(Share::Survey(Survey::default())));
+    let Share::Survey(survey) = looked.share() else { unreachable!() };
+    let survey = std::sync::Arc::new(survey.clone());
+    // Of tables that are not parted, in the order of the log and in several batches.
+    let mut shares = Vec::new();
+    let mut joined = NetChanges::of(Share::Joined(Parting::of(&survey)));
+    for (index, change) in changes.iter().enumerate() {
+        fold(&mut joined, layout, change, Lsn(index as u64)).unwrap();
+        if index % 3 == 2 {
+            shares.push(batch(joined.take()));
+        }
+    }
+    shares.push(batch(joined));
+    let mut from = Some(0);
+    while let Some(begin) = from {
+        let share = Share::Keys(Parting::of(&survey), HashRange::from(begin), limit);
+        let net = read(NetChanges::of(share));
+        let Share::Keys(_, range, _) = net.share() else { unreachable!() };
+        assert!(net.bytes() <= limit || range.from == range.to, "{} bytes", net.bytes());
+        from = range.to.checked_add(1);
+        shares.push(batch(net));
+    }
+    (shares, survey.has_joined())
+}
+
+fn folded_in_shares_as_one_by_one(identity: ReplicaIdentity, acts: &[Act], limit: usize) {
+    let layout = layout(identity);
+    // What the full backup holds.
+    let guests: Vec<Guest> = (0..4).map(|id| guest(id, id, id)).collect();
+    let mut rows: Vec<CopyRow> = guests.iter().map(Guest::row).collect();
+    let mut source = Source { identity, guests, changes: Vec::new() };
+    acts.iter().for_each(|act| source.run(act));
+    let (shares, is_joined) = folded_in_shares(&layout, &source.changes, limit);
+    let mut is_emptied = false;
+    let mut keys = std::collections::HashSet::new();
+    for mut change in shares.into_iter().flatten() {
+        // A table is emptied once, whatever the shares.
+        change.is_emptied = change.is_emptied && !std::mem::replace(&mut is_emptied, true);
+        for insertion in &change.insertions {
+            let key =
+                if change.key.is_empty() { insertion.row.clone() } else { insertion.row.at(&change.key) };
+            assert!(is_joined || keys.insert(key), "a row in two shares");
+        }
+        apply(&mut rows, &change);
+    }
+    let mut expected: Vec<CopyRow> = source.guests.iter().map(Guest::row).collect();
+    expected.sort();
+    assert_eq!(
+        rows.iter().map(CopyRow::line).collect::<Vec<_>>(),
+        expected.iter().map(CopyRow::line).collect::<Vec<_>>()
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn rows_with_a_key_folded_in_shares_of_any_size_are_as_if_changed_one_by_one(
+        acts in prop::collection::vec(act(), 0..60),
+        limit in 0_usize..3_000,
+    ) {
+        folded_in_shares_as_one_by_one(ReplicaIdentity::Default, &acts, limit);
+    }
+
+    #[test]
+    fn rows_without_a_key_folded_in_shares_of_any_size_are_as_if_changed_one_by_one(
+        acts in prop::collection::vec(act(), 0..60),
+        limit in 0_usize..3_000,
+    ) {
+        folded_in_shares_as_one_by_one(ReplicaIdentity::Full, &acts, limit);
+    }
 
     #[test]
     fn rows_with_a_key_folded_in_any_batches_are_as_if_changed_one_by_one(

@@ -1,6 +1,6 @@
 //! Rows that nothing names but all of their values: how many of each come or go.
 
-use super::{Impossible, weight};
+use super::{HashRange, Impossible, weight};
 use crate::ports::{Deletion, Insertion};
 use keepsake_archive::CopyRow;
 use keepsake_domain::Lsn;
@@ -42,6 +42,17 @@ impl WholeRows {
 
     pub fn delete(&mut self, old: CopyRow, at: Lsn) -> Result<(), Impossible> {
         self.add(old, -1, at)
+    }
+
+    /// Lets go what does not fall into the range.
+    pub fn keep(&mut self, range: HashRange) {
+        let mut gone = 0;
+        self.counts.retain(|row, _| {
+            let is_kept = range.has(row);
+            gone += if is_kept { 0 } else { weight(row) };
+            is_kept
+        });
+        self.bytes -= gone;
     }
 
     pub fn into_parts(self) -> (Vec<Deletion>, Vec<Insertion>) {

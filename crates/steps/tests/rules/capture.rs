@@ -255,7 +255,7 @@ pub(crate) async fn operations() -> BTreeSet<String> {
 }
 
 /// Waits until that call was made, and those who wait for its answer had their turn.
-async fn made(faults: &Faults, kind: &str, number: usize) {
+pub(crate) async fn made(faults: &Faults, kind: &str, number: usize) {
     while faults.calls().get(kind).is_none_or(|made| *made <= number) {
         tokio::task::yield_now().await;
     }
@@ -265,7 +265,7 @@ async fn made(faults: &Faults, kind: &str, number: usize) {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     Refused,
     DoneAndReportedAsFailed,
     /// The process dies: the call was made, and nothing after it.

@@ -4,6 +4,7 @@
 mod batches;
 mod capture;
 mod cut_streams;
+mod differential;
 mod failed_run;
 mod fault_sweep;
 mod fencing;
