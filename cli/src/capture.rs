@@ -9,7 +9,7 @@ use crate::signals::unless_interrupted;
 use crate::terminal::{note, print, print_json};
 use crate::text;
 use keepsake_archive::SegmentManifest;
-use keepsake_domain::{BackupId, Lineage, Lsn, Timestamp};
+use keepsake_domain::{BackupId, Lineage, Lsn, SchemaChange, Timestamp};
 use keepsake_steps::ports::{Clock, ProtectWishes};
 use keepsake_steps::{Captured, SegmentBounds, Until, capture_changes};
 use serde::Serialize;
@@ -103,12 +103,21 @@ fn for_people(summary: &Summary<'_>, now: Timestamp) -> String {
     )
 }
 
+fn what_changed(changes: &[SchemaChange]) -> String {
+    match changes {
+        [] => String::new(),
+        [only] => format!(", by {only}"),
+        [first, rest @ ..] => format!(", by {first} and {} more statements", rest.len()),
+    }
+}
+
 /// Whoever follows wants to see that it goes on.
 fn tell(segment: &SegmentManifest, is_shown: bool, context: &Context) {
     if segment.schema_changed {
         note(&format!(
-            "warning: the schema changed before {}: what follows can be restored to only from the next full backup on; run keepsake backup",
-            segment.end_lsn
+            "warning: the schema changed before {}{}: what follows can be restored to only from the next full backup on; run keepsake backup",
+            segment.end_lsn,
+            what_changed(&segment.schema_changes)
         ));
     }
     tracing::info!(end_lsn = %segment.end_lsn, transactions = segment.holds.transactions, "a segment stands");

@@ -8,8 +8,8 @@ use crate::terminal::{print, print_json};
 use crate::text;
 use keepsake_archive::ChangesLayout;
 use keepsake_domain::{
-    BackupId, Classified, FailureClass, Gap, Lineage, Lsn, NotCaptured, Position, Span, Timestamp, Window,
-    chain,
+    BackupId, Classified, FailureClass, Gap, Lineage, Lsn, NotCaptured, Position, SchemaChange, Span,
+    Timestamp, Window, chain,
 };
 use keepsake_steps::ports::{Clock, Repository};
 use keepsake_steps::{
@@ -18,6 +18,9 @@ use keepsake_steps::{
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
+
+/// A list of migrations is no list of points in time.
+const SCHEMA_CHANGES_SHOWN: usize = 20;
 
 /// JSON shape of the answer: `{"repository", "lineages": […], "unreadable": […]}`.
 #[derive(Debug, Serialize)]
@@ -39,6 +42,9 @@ struct LineageWindow {
     captured_age_seconds: Option<u64>,
     /// Tables that every restore brings back as the full backup held them, as of the newest segment.
     not_captured: Vec<NotCaptured>,
+    /// What was defined in segments in which the schema changed, the newest; only where the source tells it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    schema_changes: Vec<SchemaChange>,
 }
 
 /// A manifest that stands and cannot be read: for the window it is missing.
@@ -99,10 +105,29 @@ async fn read(repository: &dyn Repository, now: Timestamp) -> Result<Windows, Fa
         let age = captured.and_then(|captured| text::age(captured.at, now));
         let captured_age_seconds = age.map(|age| age.as_secs());
         let not_captured = not_captured_at(&standing.changes, Lsn(u64::MAX)).to_vec();
-        LineageWindow { source, lineage, spans, gaps, captured, captured_age_seconds, not_captured }
+        let schema_changes = schema_changes(&standing.changes);
+        LineageWindow {
+            source,
+            lineage,
+            spans,
+            gaps,
+            captured,
+            captured_age_seconds,
+            not_captured,
+            schema_changes,
+        }
     });
     let lineages = lineages.collect();
     Ok(Windows { repository: repository.url(), lineages, unreadable })
+}
+
+fn schema_changes(changes: &[StandingChanges]) -> Vec<SchemaChange> {
+    let changed =
+        changes.iter().filter_map(StandingChanges::segment).filter(|segment| segment.schema_changed);
+    let mut all: Vec<SchemaChange> =
+        changed.flat_map(|segment| segment.schema_changes.iter().cloned()).collect();
+    all.sort_by_key(|change| change.lsn);
+    all.split_off(all.len().saturating_sub(SCHEMA_CHANGES_SHOWN))
 }
 
 fn readable<T>(
@@ -168,6 +193,7 @@ fn of_lineage(lineage: &LineageWindow, now: Timestamp) -> Vec<String> {
             .iter()
             .map(|one| format!("  NOT CAPTURED {}: it comes back as the full backup held it", one.table)),
     );
+    lines.extend(lineage.schema_changes.iter().map(|change| format!("  schema changed by {change}")));
     lines
 }
 

@@ -137,6 +137,27 @@ fn changes_behind_a_full_backup_are_captured_once_also_when_a_capture_is_killed(
     assert_eq!(captured.bench.list(&repo)["backups"].as_array().unwrap().len(), 1);
 }
 
+#[test]
+fn what_was_defined_is_named_by_capture_and_window_and_no_manifest_holds_its_statement() {
+    let captured = Captured::protected();
+    captured.run("backup", &[]).ok();
+    captured.run("capture", &["--once"]).ok();
+    captured.source.sql("ALTER TABLE guests ADD COLUMN word text DEFAULT 'a secret word'");
+    captured.source.sql("CREATE INDEX by_word ON guests (word)");
+    let told = captured.run("capture", &["--once"]).ok();
+    let change = "by ALTER TABLE (table public.guests) at ";
+    assert!(told.stderr.contains(change) && told.stderr.contains("and 1 more statements"), "{}", told.stderr);
+    let changes = captured.window()["schema_changes"].clone();
+    assert_eq!(changes[0]["objects"][0], "table public.guests");
+    assert_eq!((&changes[1]["command"], changes.as_array().unwrap().len()), (&"CREATE INDEX".into(), 2));
+    let repo = captured.bench.repo();
+    let shown = ended(&mut command(&["window", "--repo", &repo])).ok().stdout;
+    assert!(shown.contains("schema changed by CREATE INDEX (index public.by_word) at "), "{shown}");
+    for manifest in captured.manifests() {
+        assert!(!std::fs::read_to_string(&manifest).unwrap().contains("secret"), "{}", manifest.display());
+    }
+}
+
 /// A migration during a capture that goes on for weeks.
 #[test]
 fn a_table_that_is_made_while_a_capture_follows_comes_back_and_one_without_a_key_is_named() {

@@ -4,7 +4,9 @@
 use crate::manifest_file::{lies_within, parse_sealed};
 use crate::manifest_seal::{ManifestSeal, SealKey, seal};
 use crate::{ChangesKey, ChangesLayout, ManifestError, SegmentEnd, StoredObject};
-use keepsake_domain::{BackupId, Lineage, Lsn, NotCaptured, TableName, Timestamp, TransactionSnapshot};
+use keepsake_domain::{
+    BackupId, Lineage, Lsn, NotCaptured, SchemaChange, TableName, Timestamp, TransactionSnapshot,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -141,6 +143,10 @@ pub struct SegmentManifest {
     pub schema_fingerprint: String,
     /// Whether it differs from the one before: a restore cannot replay this segment onto the schema before.
     pub schema_changed: bool,
+    /// What its transactions told that they defined, the first of them, in their order. Statements stand in the segment only,
+    /// which is encrypted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schema_changes: Vec<SchemaChange>,
     /// Bytes before compression.
     pub raw_bytes: u64,
     /// Where it lies.

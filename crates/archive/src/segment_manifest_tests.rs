@@ -60,6 +60,11 @@ pub(crate) fn segment() -> SegmentManifest {
         snapshot: chain.snapshot,
         schema_fingerprint: chain.schema_fingerprint,
         schema_changed: false,
+        schema_changes: vec![SchemaChange {
+            lsn: Lsn(600),
+            command: "CREATE INDEX".to_owned(),
+            objects: vec!["index public.i".to_owned()],
+        }],
         raw_bytes: 999,
         object: StoredObject::of_bytes(
             layout().segment(run_id(), Lsn(500), Attempt(Uuid::from_u128(2))),
@@ -169,7 +174,7 @@ fn every_contradiction_of_a_chain_is_found() {
 fn a_missing_field_is_damage_and_not_a_default() {
     let whole = serde_json::to_value(segment()).unwrap();
     let key = layout().manifest(ChangesKey::Segment(Lsn(500)));
-    let optional = ["first_commit_at", "last_commit_at", "not_captured"];
+    let optional = ["first_commit_at", "last_commit_at", "not_captured", "schema_changes"];
     for field in whole.as_object().unwrap().keys().filter(|field| !optional.contains(&field.as_str())) {
         let mut value = whole.clone();
         value.as_object_mut().unwrap().remove(field);

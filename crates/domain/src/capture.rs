@@ -1,6 +1,6 @@
 //! Which tables' changes are captured, and which are not and why.
 
-use crate::TableName;
+use crate::{Lsn, TableName};
 use serde::{Deserialize, Serialize};
 
 /// The schema on a source that holds what watches for changes of definitions; its event triggers begin with the same name.
@@ -9,6 +9,24 @@ pub const CAPTURE_SCHEMA: &str = "keepsake_capture";
 
 /// What messages are called in which a source's transactions tell what they defined.
 pub const DDL_MESSAGE_PREFIX: &str = "keepsake.ddl";
+
+/// A statement that defined something, as the source's own transaction told it. For people: one may have been told by
+/// nobody, and whether the schema changed is decided by its fingerprint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SchemaChange {
+    /// Where the transaction's commit record begins.
+    pub lsn: Lsn,
+    /// What kind of statement, as Postgres calls it: `ALTER TABLE`.
+    pub command: String,
+    /// Kind and name of what it touched, the first few: `table public.guests`.
+    pub objects: Vec<String>,
+}
+
+impl std::fmt::Display for SchemaChange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({}) at {}", self.command, self.objects.join(", "), self.lsn)
+    }
+}
 
 /// A table whose changes are not captured: full backups alone protect its rows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

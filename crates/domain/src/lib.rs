@@ -26,7 +26,7 @@ mod snapshot;
 mod table;
 mod window;
 
-pub use capture::{CAPTURE_SCHEMA, DDL_MESSAGE_PREFIX, NotCaptured, NotCapturedReason};
+pub use capture::{CAPTURE_SCHEMA, DDL_MESSAGE_PREFIX, NotCaptured, NotCapturedReason, SchemaChange};
 pub use connection::{ConnectionUrl, InvalidConnectionUrl};
 pub use coverage::{Coverage, CoverageKind, Finding, Protection, Uncovered, coverage};
 pub use cron::{InvalidSchedule, Schedule};

@@ -224,6 +224,7 @@ impl Writing<'_> {
             snapshot: filled.boundary.snapshot,
             schema_changed: schema_fingerprint != before.schema_fingerprint,
             schema_fingerprint,
+            schema_changes: filled.schema_changes,
             raw_bytes,
             object,
             tables: filled.tables,

@@ -6,7 +6,10 @@ use crate::ports::{Boundary, ChangeMessage, ChangeStream, Chunk, ChunkSender, Ma
 use crate::relations::Relations;
 use bytes::{Bytes, BytesMut};
 use keepsake_archive::{MessageHead, SegmentEnd, SegmentWriter, TableChanges};
-use keepsake_domain::{BoundaryFacts, FailureClass, Lsn, Position, Timestamp, widen_xid};
+use keepsake_domain::{
+    BoundaryFacts, DDL_MESSAGE_PREFIX, FailureClass, Lsn, Position, SchemaChange, Timestamp, widen_xid,
+};
+use serde::Deserialize;
 use std::time::Duration;
 
 /// Bytes that go to the sealer at once. A message may have up to 1 GiB, which is then held twice.
@@ -14,6 +17,10 @@ const PIECE_BYTES: usize = 1 << 20;
 
 /// Commits are told to the microsecond.
 const A_MOMENT: Duration = Duration::from_micros(1);
+
+/// Definitions that a segment's manifest tells, and objects of each: a migration may have thousands, and a manifest is small.
+const SCHEMA_CHANGES_TOLD: usize = 100;
+const OBJECTS_TOLD: usize = 5;
 
 /// What one segment came to.
 pub(crate) struct Filled {
@@ -26,6 +33,7 @@ pub(crate) struct Filled {
     /// Earliest and latest time of a commit.
     pub commits: Option<(Timestamp, Timestamp)>,
     pub tables: Vec<TableChanges>,
+    pub schema_changes: Vec<SchemaChange>,
 }
 
 impl Filled {
@@ -90,13 +98,14 @@ impl<'a> Reading<'a> {
         let before_last = |(_, last): (Timestamp, Timestamp)| last - A_MOMENT;
         let at = reached.map(|mark| mark.at).or(segment.commits.map(before_last)).unwrap_or(earliest);
         let at = at.max(earliest);
-        let Segment { mut raw, writer, commits, .. } = segment;
+        let Segment { mut raw, writer, commits, schema_changes, .. } = segment;
         let sequences = &boundary.sequences;
         let holds = writer.end(end_lsn, sequences, &mut raw);
         let holds = holds.map_err(|cause| StepError::Work { key: "a segment's end".to_owned(), cause })?;
         send(&mut raw, 1, to).await?;
         to.send(Chunk::End).await.map_err(|_| gone())?;
-        Ok(Filled { end_lsn, at, boundary, holds, commits, tables: self.relations.take_counts() })
+        let tables = self.relations.take_counts();
+        Ok(Filled { end_lsn, at, boundary, holds, commits, tables, schema_changes })
     }
 
     /// Messages up to the segment's end, which is answered: everything before it was received.
@@ -154,13 +163,33 @@ struct Segment {
     commits: Option<(Timestamp, Timestamp)>,
     near: u64,
     highest_xid: u64,
+    /// Where the commit record of the open transaction begins.
+    commit_lsn: Lsn,
+    schema_changes: Vec<SchemaChange>,
+}
+
+/// A message of what watches the source's schema, as far as it is told.
+#[derive(Deserialize)]
+struct Defined {
+    command: String,
+    objects: Vec<String>,
 }
 
 impl Segment {
     fn begin(near: u64) -> Self {
         let mut raw = BytesMut::new();
         let writer = SegmentWriter::begin(&mut raw);
-        Self { raw, sent: 0, writer, is_inside: false, commits: None, near, highest_xid: 0 }
+        Self {
+            raw,
+            sent: 0,
+            writer,
+            is_inside: false,
+            commits: None,
+            near,
+            highest_xid: 0,
+            commit_lsn: Lsn(0),
+            schema_changes: Vec::new(),
+        }
     }
 
     /// Takes one message; answers where a transaction ended with it.
@@ -177,8 +206,8 @@ impl Segment {
         self.writer.message(lsn, payload, &mut self.raw);
         relations.take(&head, payload);
         match head {
-            MessageHead::Begin { commit_at, xid, .. } => {
-                self.is_inside = true;
+            MessageHead::Begin { final_lsn, commit_at, xid } => {
+                (self.is_inside, self.commit_lsn) = (true, final_lsn);
                 let (first, last) = self.commits.unwrap_or((commit_at, commit_at));
                 self.commits = Some((first.min(commit_at), last.max(commit_at)));
                 self.highest_xid = self.highest_xid.max(widen_xid(xid, self.near));
@@ -187,10 +216,31 @@ impl Segment {
                 self.is_inside = false;
                 return Ok(Some(end_lsn));
             }
+            MessageHead::Logical { is_transactional: true, prefix, content, .. }
+                if prefix == DDL_MESSAGE_PREFIX =>
+            {
+                self.defined(&content);
+            }
             _ => {}
         }
         Ok(None)
     }
+
+    /// Anybody may leave messages under this name: what is none of ours is not told.
+    fn defined(&mut self, content: &[u8]) {
+        let Ok(Defined { command, mut objects }) = serde_json::from_slice(content) else { return };
+        objects.truncate(OBJECTS_TOLD);
+        if self.schema_changes.len() < SCHEMA_CHANGES_TOLD {
+            let objects = objects.iter().map(|object| short(object)).collect();
+            let command = short(&command);
+            self.schema_changes.push(SchemaChange { lsn: self.commit_lsn, command, objects });
+        }
+    }
+}
+
+/// Two names of 63 bytes and what kind it is, quoted, take less.
+fn short(text: &str) -> String {
+    text.chars().take(200).collect()
 }
 
 /// Sends what is there if it is enough; answers how much went.
