@@ -248,6 +248,9 @@ def _integrate(resource, arguments, stop):
     if resource == "arn:aws:states:::states:startExecution.sync:2":
         from runs import run_nested
         return run_nested(arguments, stop)
+    if resource == "arn:aws:states:::states:startExecution":
+        from runs import start_nested
+        return start_nested(arguments)
     result = sfn._invoke_resource(resource, arguments)
     if resource == "arn:aws:states:::lambda:invoke":
         if lost_answers.is_lost(arguments):

@@ -118,14 +118,19 @@ def stop_execution(data):
     return json_response({"stopDate": execution["stopDate"]})
 
 
-def run_nested(arguments, stop):
-    """`startExecution.sync:2`: starts a machine, waits for it, and answers its description with parsed Output."""
+def start_nested(arguments):
+    """`startExecution`: starts a machine and answers which execution that is; its end is nobody's here."""
     status, _, body = start_execution(sfn._nested_start_execution_request(arguments))
     answer = json.loads(body)
     if status >= 400:
         raise engine.Failure("StepFunctions." + answer.get("__type", "").split("#")[-1] + "Exception",
                              answer.get("message", ""))
-    arn = answer["executionArn"]
+    return {"ExecutionArn": answer["executionArn"], "StartDate": answer["startDate"]}
+
+
+def run_nested(arguments, stop):
+    """`startExecution.sync:2`: starts a machine, waits for it, and answers its description with parsed Output."""
+    arn = start_nested(arguments)["ExecutionArn"]
     execution, (_, ended) = sfn._executions[arn], _signals(arn)
     stop.call_when_set(lambda: stop_execution({"executionArn": arn, "cause": "the parent execution was stopped"}))
     ended.wait()
