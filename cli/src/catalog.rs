@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::terminal::{print, print_json};
 use crate::text;
-use keepsake_domain::{ConnectionUrl, Timestamp};
+use keepsake_domain::{ConnectionUrl, RunKind, Timestamp};
 use keepsake_postgres::catalog::{ChangeAction, Declaration, ExecutionSummary, PostgresCatalog};
 use keepsake_steps::ports::Clock;
 use serde_json::json;
@@ -84,8 +84,10 @@ async fn show(context: &Context, url: ConnectionUrl, limit: u32, json: bool) -> 
 
 fn for_people(execution: &ExecutionSummary, now: Timestamp) -> String {
     let began = execution.started_at.map_or_else(|| "not yet".to_owned(), |at| text::instant(at, now));
-    let mut lines = format!("{} {}, begun {began}", execution.source, execution.status);
-    if let Some(backup_id) = execution.backup_id {
+    let is_capture = execution.backup_type == RunKind::Incremental.name();
+    let what = if is_capture { " capture" } else { "" };
+    let mut lines = format!("{}{what} {}, begun {began}", execution.source, execution.status);
+    if let Some(backup_id) = execution.backup_id.filter(|_| !is_capture) {
         lines.push_str(&format!("\n  backup {backup_id}"));
     }
     if let (Some(raw), Some(stored)) = (execution.raw_bytes, execution.stored_bytes) {

@@ -399,6 +399,40 @@ select pg_temp.refused('an entry is not changed', pg_temp.owner(),
 select pg_temp.refused('an entry is not deleted', pg_temp.owner(), $q$delete from keepsake.audit_log$q$, 'KS003');
 select pg_temp.refused('the log is not truncated', pg_temp.owner(), $q$truncate keepsake.audit_log$q$, 'KS003');
 
+-- Captured changes ---------------------------------------------------------------------------------------------------
+insert into keepsake.backup_executions
+  (id, policy_id, source_id, execution_id, backup_id, backup_type, status, started_at, fencing_token)
+values (pg_temp.id('capture'), pg_temp.id('policy'), pg_temp.id('source'), 'cli:guards-capture',
+  pg_temp.id('backup capture'), 'incremental', 'running', clock_timestamp(), 5);
+select pg_temp.refused('a capture that captured nothing does not complete', pg_temp.owner(),
+  $q$update keepsake.backup_executions set status = 'completed', integrity_status = 'skipped',
+     completed_at = clock_timestamp() where id = pg_temp.id('capture')$q$, 'KS002');
+insert into keepsake.change_chains (source_id, lineage, start_lsn, started_at, snapshot_xmax, schema_fingerprint, gap,
+  manifest_key, published, not_captured, execution_id)
+values (pg_temp.id('source'), 'lineage', '0/100', clock_timestamp(), 7, 'a', 'the replication slot is gone', 'k', 3, 1,
+  pg_temp.id('capture'));
+insert into keepsake.change_captures (execution_id, source_id, lineage, chain_start_lsn, start_lsn, end_lsn, started_at,
+  ended_at, segments, transactions, changes, raw_bytes, stored_bytes)
+values (pg_temp.id('capture'), pg_temp.id('source'), 'lineage', '0/100', '0/100', '0/200', clock_timestamp(),
+  clock_timestamp(), 1, 0, 0, 10, 10);
+insert into keepsake.change_positions (source_id, location_id, lineage, end_lsn, ended_at)
+values (pg_temp.id('source'), pg_temp.id('location'), 'lineage', '0/200', clock_timestamp());
+insert into keepsake.source_slots (source_id, slot_name, wal_budget_bytes, verdict, looked_at)
+values (pg_temp.id('source'), 'keepsake_guards', 67108864, 'none', clock_timestamp());
+select pg_temp.refused('what was captured does not shrink', pg_temp.owner(),
+  $q$update keepsake.change_captures set end_lsn = '0/1FF'$q$, 'KS001');
+select pg_temp.refused('a capture does not begin elsewhere afterwards', pg_temp.owner(),
+  $q$update keepsake.change_captures set start_lsn = '0/180'$q$, 'KS003');
+select pg_temp.refused('a gap is not removed', pg_temp.owner(), $q$delete from keepsake.change_chains$q$, 'KS003');
+select pg_temp.refused('a gap is not written over, not even by an admin', 'keepsake_admin',
+  $q$update keepsake.change_chains set gap = null$q$, '42501');
+select pg_temp.refused('a capture is not removed', pg_temp.owner(), $q$delete from keepsake.change_captures$q$, 'KS003');
+select pg_temp.refused('a capture of a chain that nobody knows is refused', pg_temp.owner(),
+  $q$update keepsake.change_captures set lineage = 'other'$q$, 'KS003');
+select pg_temp.answers('a capture that captured something completes without a restore', pg_temp.owner(),
+  $q$update keepsake.backup_executions set status = 'completed', integrity_status = 'skipped',
+     completed_at = clock_timestamp() where id = pg_temp.id('capture') returning status$q$, 'completed');
+
 -- Every other constraint ---------------------------------------------------------------------------------------------
 select pg_temp.violates(constraint_name, table_name, patch::jsonb)
 from (values
@@ -418,6 +452,10 @@ from (values
   ('policies_lock_patience_range', 'backup_policies', '{"lock_patience_seconds": 0}'),
   ('policies_max_snapshot_age_range', 'backup_policies', '{"max_snapshot_age_seconds": 86401}'),
   ('policies_max_snapshot_transactions_range', 'backup_policies', '{"max_snapshot_age_transactions": 0}'),
+  ('policies_capture_mode_known', 'backup_policies', '{"capture_mode": "sometimes"}'),
+  ('policies_capture_schedule_shape', 'backup_policies', '{"capture_schedule_cron": "*/5 * * * *"}'),
+  ('policies_capture_segment_range', 'backup_policies', '{"capture_segment_seconds": 0}'),
+  ('policies_wal_budget_range', 'backup_policies', '{"wal_budget_bytes": 1}'),
   ('policies_service_class_known', 'backup_policies', '{"service_class": "gold"}'),
   ('policies_objectives_range', 'backup_policies', '{"rpo": "0"}'),
   ('policies_name_unique', 'backup_policies', '{}'),
@@ -471,6 +509,21 @@ from (values
   ('leases_texts_not_empty', 'leases', '{"name": ""}'),
   ('leases_fencing_token_range', 'leases', '{"name": "other", "fencing_token": 0}'),
   ('leases_times_in_order', 'leases', '{"name": "other", "expires_at": "2000-01-01"}'),
+  ('chains_gap_not_empty', 'change_chains', '{"start_lsn": "0/300", "gap": ""}'),
+  ('chains_counts_range', 'change_chains', '{"start_lsn": "0/300", "published": -1}'),
+  ('change_chains_source_id_fkey', 'change_chains', '{"source_id": "00000000-0000-0000-0000-000000000000"}'),
+  ('change_chains_execution_id_fkey', 'change_chains', '{"start_lsn": "0/300", "execution_id": "00000000-0000-0000-0000-000000000000"}'),
+  ('captures_of_chain', 'change_captures', '{"chain_start_lsn": "0/50"}'),
+  ('captures_lsn_in_order', 'change_captures', '{"chain_start_lsn": "0/50", "start_lsn": "0/40"}'),
+  ('captures_schema_change_whole', 'change_captures', '{"chain_start_lsn": "0/50", "schema_changed_xmax": 7}'),
+  ('captures_counts_range', 'change_captures', '{"chain_start_lsn": "0/50", "segments": 0}'),
+  ('change_captures_execution_id_fkey', 'change_captures', '{"execution_id": "00000000-0000-0000-0000-000000000000"}'),
+  ('change_positions_source_id_fkey', 'change_positions', '{"source_id": "00000000-0000-0000-0000-000000000000"}'),
+  ('change_positions_location_id_fkey', 'change_positions', '{"location_id": "00000000-0000-0000-0000-000000000000"}'),
+  ('slots_verdict_known', 'source_slots', '{"verdict": "fine"}'),
+  ('slots_counts_range', 'source_slots', '{"retained_bytes": -1}'),
+  ('slots_reasons_array', 'source_slots', '{"reasons": {}}'),
+  ('source_slots_source_id_fkey', 'source_slots', '{"source_id": "00000000-0000-0000-0000-000000000000"}'),
   ('audit_texts_not_empty', 'audit_log', '{"id": 1, "actor": ""}'),
   ('audit_details_object', 'audit_log', '{"id": 1, "details": []}')
 ) as cases (constraint_name, table_name, patch);
@@ -522,7 +575,8 @@ set local client_min_messages to warning;
 select pg_temp.answers('each kept table refuses to be truncated by itself', pg_temp.owner(),
   $q$select string_agg(tgrelid::regclass::text, ' ' order by tgrelid::regclass::text) from pg_trigger
      where tgname = 'refuse_truncate' and tgenabled = 'O'$q$,
-  'keepsake.audit_log keepsake.backup_executions keepsake.backup_snapshots keepsake.backup_tests keepsake.leases');
+  'keepsake.audit_log keepsake.backup_executions keepsake.backup_snapshots keepsake.backup_tests'
+  ' keepsake.change_captures keepsake.change_chains keepsake.leases');
 select pg_temp.refused('runs are not truncated', pg_temp.owner(),
   $q$truncate keepsake.backup_executions cascade$q$, 'KS003');
 select pg_temp.refused('a source with a policy is not deleted', pg_temp.owner(),
@@ -549,29 +603,33 @@ select pg_temp.answers('keepsake_admin: delete', pg_temp.owner(),
 select pg_temp.answers('keepsake_admin: insert', pg_temp.owner(),
   $q$select pg_temp.powers('keepsake_admin', 'INSERT')$q$,
   'alerts audit_log backup_copies backup_executions backup_policies backup_snapshots'
-  ' backup_storage_locations backup_tests leases policy_locations snapshot_holds sources');
+  ' backup_storage_locations backup_tests change_captures change_chains change_positions leases policy_locations'
+  ' snapshot_holds source_slots sources');
 select pg_temp.answers('keepsake_admin: select', pg_temp.owner(),
   $q$select pg_temp.powers('keepsake_admin', 'SELECT')$q$,
   'alerts audit_log backup_copies backup_executions backup_policies backup_snapshots'
-  ' backup_storage_locations backup_tests leases policy_locations snapshot_holds sources');
+  ' backup_storage_locations backup_tests change_captures change_chains change_positions leases policy_locations'
+  ' snapshot_holds source_slots sources');
 select pg_temp.answers('keepsake_admin: update', pg_temp.owner(),
   $q$select pg_temp.powers('keepsake_admin', 'UPDATE')$q$,
   'alerts backup_copies backup_executions backup_policies backup_snapshots backup_storage_locations'
-  ' backup_tests leases policy_locations snapshot_holds sources');
+  ' backup_tests change_captures change_positions leases policy_locations snapshot_holds source_slots sources');
 select pg_temp.answers('keepsake_function: delete', pg_temp.owner(),
   $q$select pg_temp.powers('keepsake_function', 'DELETE')$q$,
   'nothing');
 select pg_temp.answers('keepsake_function: insert', pg_temp.owner(),
   $q$select pg_temp.powers('keepsake_function', 'INSERT')$q$,
-  'alerts audit_log backup_copies backup_executions backup_snapshots backup_tests leases snapshot_holds');
+  'alerts audit_log backup_copies backup_executions backup_snapshots backup_tests change_captures change_chains'
+  ' change_positions leases snapshot_holds source_slots');
 select pg_temp.answers('keepsake_function: select', pg_temp.owner(),
   $q$select pg_temp.powers('keepsake_function', 'SELECT')$q$,
   'alerts audit_log backup_copies backup_executions backup_policies backup_snapshots'
-  ' backup_storage_locations backup_tests leases policy_locations snapshot_holds sources');
+  ' backup_storage_locations backup_tests change_captures change_chains change_positions leases policy_locations'
+  ' snapshot_holds source_slots sources');
 select pg_temp.answers('keepsake_function: update', pg_temp.owner(),
   $q$select pg_temp.powers('keepsake_function', 'UPDATE')$q$,
   'alerts backup_copies backup_executions backup_policies* backup_snapshots backup_storage_locations*'
-  ' backup_tests leases snapshot_holds');
+  ' backup_tests change_captures change_positions leases snapshot_holds source_slots');
 select pg_temp.answers('keepsake_operator: delete', pg_temp.owner(),
   $q$select pg_temp.powers('keepsake_operator', 'DELETE')$q$,
   'nothing');
@@ -581,7 +639,8 @@ select pg_temp.answers('keepsake_operator: insert', pg_temp.owner(),
 select pg_temp.answers('keepsake_operator: select', pg_temp.owner(),
   $q$select pg_temp.powers('keepsake_operator', 'SELECT')$q$,
   'alerts audit_log backup_copies backup_executions backup_policies backup_snapshots'
-  ' backup_storage_locations backup_tests leases policy_locations snapshot_holds sources');
+  ' backup_storage_locations backup_tests change_captures change_chains change_positions leases policy_locations'
+  ' snapshot_holds source_slots sources');
 select pg_temp.answers('keepsake_operator: update', pg_temp.owner(),
   $q$select pg_temp.powers('keepsake_operator', 'UPDATE')$q$,
   'nothing');
@@ -594,7 +653,8 @@ select pg_temp.answers('keepsake_viewer: insert', pg_temp.owner(),
 select pg_temp.answers('keepsake_viewer: select', pg_temp.owner(),
   $q$select pg_temp.powers('keepsake_viewer', 'SELECT')$q$,
   'alerts audit_log backup_copies backup_executions backup_policies backup_snapshots'
-  ' backup_storage_locations* backup_tests leases policy_locations snapshot_holds sources*');
+  ' backup_storage_locations* backup_tests change_captures change_chains change_positions leases policy_locations'
+  ' snapshot_holds source_slots sources*');
 select pg_temp.answers('keepsake_viewer: update', pg_temp.owner(),
   $q$select pg_temp.powers('keepsake_viewer', 'UPDATE')$q$,
   'nothing');

@@ -4,11 +4,13 @@
 //! A decision is handed `now` and all that it needs, and returns a complete value that others carry out.
 
 mod capture;
+mod capture_policy;
 mod connection;
 mod coverage;
 mod cron;
 mod digest;
 mod failure;
+mod full_wanted;
 mod governor;
 mod ids;
 mod instance;
@@ -22,16 +24,19 @@ mod provided;
 mod provider;
 mod recovery_target;
 mod roles;
+mod run_kind;
 mod snapshot;
 mod table;
 mod window;
 
 pub use capture::{CAPTURE_SCHEMA, DDL_MESSAGE_PREFIX, NotCaptured, NotCapturedReason, SchemaChange};
+pub use capture_policy::{CaptureMode, CapturePolicy};
 pub use connection::{ConnectionUrl, InvalidConnectionUrl};
 pub use coverage::{Coverage, CoverageKind, Finding, Protection, Uncovered, coverage};
 pub use cron::{InvalidSchedule, Schedule};
 pub use digest::{InvalidRowsDigest, RowsDigest};
 pub use failure::{Classified, Explanation, FailureClass, chain};
+pub use full_wanted::{FullFact, FullFacts, FullRunFact, SchemaBoundary, full_wanted};
 pub use governor::{GovernorLimits, GovernorVerdict, Reason, SlotLook, govern};
 pub use ids::{
     BackupId, BackupIdPrefix, ExecutionRowId, FencingToken, InvalidBackupIdPrefix, LocationId, PolicyId,
@@ -51,6 +56,7 @@ pub use roles::{
     GlobalChange, GlobalDatabase, GlobalRole, Globals, GlobalsOutcome, Membership, MissingRoles,
     RoleSettings, SettingScope, plan_globals, scope_name,
 };
+pub use run_kind::RunKind;
 pub use snapshot::{InvalidSnapshot, TransactionSnapshot};
 pub use table::{SequenceName, SequenceValue, TableName, TableShape, quote_identifier};
 pub use window::{

@@ -45,6 +45,14 @@ pub enum NoticeKind {
     BackupCompleted,
     /// The run failed.
     BackupFailed,
+    /// A capture of changes failed.
+    CaptureFailed,
+    /// Changes are lost: a gap.
+    ChangesLost,
+    /// The schema changed, so what follows can be restored to only from a new full backup on.
+    SchemaChanged,
+    /// Our replication slot went, to save its source.
+    SlotDropped,
 }
 
 /// One notice, before it is put into words for a protocol. JSON shape: these fields in snake case; machines get it as is.
@@ -74,6 +82,10 @@ impl Notice {
         let what = match self.kind {
             NoticeKind::BackupCompleted => "backup completed",
             NoticeKind::BackupFailed => "BACKUP FAILED",
+            NoticeKind::CaptureFailed => "CAPTURE OF CHANGES FAILED",
+            NoticeKind::ChangesLost => "CHANGES ARE LOST",
+            NoticeKind::SchemaChanged => "schema changed",
+            NoticeKind::SlotDropped => "REPLICATION SLOT DROPPED",
         };
         let text = format!("[keepsake {}] {what}: {}", self.severity.name(), self.source);
         text.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).take(100).collect()

@@ -6,6 +6,7 @@
 
 mod alert_log;
 mod apply;
+mod captures;
 mod check;
 mod copies;
 mod declaration;

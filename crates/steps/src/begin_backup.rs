@@ -7,7 +7,7 @@ use crate::ports::{
 use crate::{Run, StepError, Work};
 use bytes::Bytes;
 use keepsake_archive::{ArchiveLayout, BackupIdentity, KeyFile, Recipient, wrap_for};
-use keepsake_domain::{BackupId, FailureClass, Timestamp};
+use keepsake_domain::{BackupId, FailureClass, RunKind, Timestamp};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -66,12 +66,24 @@ pub async fn open_run(
     policy: &Policy,
     request: &BeginRequest,
 ) -> Result<Execution, StepError> {
-    let name = Run::lease_name(&policy.name);
-    let lease = catalog.leases.acquire(&name, &request.execution_id, LEASE_TTL).await?;
+    open_run_of(catalog, policy, request, RunKind::Full, LEASE_TTL).await
+}
+
+/// As [`open_run`], of either kind.
+pub(crate) async fn open_run_of(
+    catalog: &BeginCatalog<'_>,
+    policy: &Policy,
+    request: &BeginRequest,
+    kind: RunKind,
+    ttl: Duration,
+) -> Result<Execution, StepError> {
+    let name = kind.lease_name(&policy.name, &policy.source.name);
+    let lease = catalog.leases.acquire(&name, &request.execution_id, ttl).await?;
     let new = NewExecution {
         execution_id: request.execution_id.clone(),
         policy_id: policy.id,
         source_id: policy.source.id,
+        kind,
         backup_id: BackupId(Uuid::now_v7()),
         fencing_token: lease.token,
         requested_by: request.requested_by.clone(),
@@ -80,7 +92,7 @@ pub async fn open_run(
     };
     let execution = catalog.executions.open(&new).await?;
     if execution.fencing_token == lease.token {
-        return opened_in_time(catalog, &lease, execution).await;
+        return opened_in_time(catalog, &lease, execution, ttl).await;
     }
     // The row is of an earlier lease, which its run gave back: that run is over, and the new lease would block others.
     catalog.leases.release(&name, &request.execution_id, lease.token).await?;
@@ -93,8 +105,9 @@ async fn opened_in_time(
     catalog: &BeginCatalog<'_>,
     lease: &Lease,
     execution: Execution,
+    ttl: Duration,
 ) -> Result<Execution, StepError> {
-    let Err(error) = catalog.leases.renew(lease, LEASE_TTL).await else { return Ok(execution) };
+    let Err(error) = catalog.leases.renew(lease, ttl).await else { return Ok(execution) };
     if matches!(error, CatalogError::Fenced { .. }) {
         let failure = FailureRecord {
             class: FailureClass::Conflict,

@@ -40,6 +40,8 @@ impl Default for SegmentBounds {
 pub enum Until {
     /// To the position that the source's log had at the start.
     CaughtUp,
+    /// The same, or to the first end of a segment so long after the start.
+    CaughtUpOr(Duration),
     /// To the first end of a segment so long after the start.
     After(Duration),
     /// For ever.
@@ -63,6 +65,8 @@ pub struct Captured {
     pub end: Position,
     /// Changes that are lost before this run: a full backup is needed at once.
     pub gap: Option<String>,
+    /// Whether the log had more at the start than was captured, because the time was over.
+    pub is_behind: bool,
 }
 
 /// Captures changes. `seen` is told of each segment once it stands.
@@ -90,13 +94,14 @@ pub async fn capture_changes(
         changes: 0,
         end: chain.boundary().position,
         gap,
+        is_behind: false,
     };
     let end = End { boundary: chain.boundary(), link: chain.as_previous(), not_captured: None };
     let mut stream = capture.source.stream(end.boundary.position.lsn).await?;
     // A run before this one may have died between its manifest and this.
     stream.confirm(end.boundary.position.lsn).await?;
     let mark = match until {
-        Until::CaughtUp => Some(capture.source.mark().await?),
+        Until::CaughtUp | Until::CaughtUpOr(_) => Some(capture.source.mark().await?),
         Until::After(_) | Until::Stopped => None,
     };
     let span = mark.is_none().then_some(bounds.span);
@@ -111,8 +116,10 @@ pub async fn capture_changes(
         captured.transactions += manifest.holds.transactions;
         captured.changes += manifest.holds.changes;
         captured.end = Position { lsn: manifest.end_lsn, at: manifest.ended_at };
+        captured.is_behind = mark.is_some_and(|mark| manifest.end_lsn < mark.lsn);
         let is_done = match until {
-            Until::CaughtUp => mark.is_some_and(|mark| manifest.end_lsn >= mark.lsn),
+            Until::CaughtUp => !captured.is_behind,
+            Until::CaughtUpOr(span) => !captured.is_behind || capture.clock.now() >= began + span,
             Until::After(span) => capture.clock.now() >= began + span,
             Until::Stopped => false,
         };

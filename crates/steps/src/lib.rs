@@ -4,6 +4,9 @@ pub mod ports;
 
 mod begin_backup;
 mod capture_changes;
+mod capture_notices;
+mod capture_record;
+mod capture_run;
 mod capture_segment;
 mod chain;
 mod change_reader;
@@ -51,6 +54,13 @@ pub use begin_backup::{
     recovery_recipients, write_key,
 };
 pub use capture_changes::{Captured, SegmentBounds, Until, capture_changes};
+pub use capture_notices::{
+    capture_failure_notice, changes_lost_notice, schema_changed_notice, slot_dropped_notice,
+};
+pub use capture_run::{
+    CAPTURE_LEASE_TTL, CaptureCatalog, CaptureRun, CaptureStart, CaptureStep, EndedBy, FailedCapture,
+    begin_capture, capture_for_run, complete_capture, fail_capture, protect_for_run,
+};
 pub use chain::{Capture, ProtectedSource, begin_anew, protect_source};
 pub use change_reader::{BATCH_BYTES, ChangeReader, LastTransaction, ReplayRules};
 pub use check_segments::check_segments;

@@ -7,7 +7,7 @@ use crate::ports::{
 use crate::{Run, StepError};
 use futures::future::BoxFuture;
 use keepsake_archive::ArchiveLayout;
-use keepsake_domain::{BackupId, Classified, FailureClass, FencingToken, chain};
+use keepsake_domain::{BackupId, Classified, FailureClass, FencingToken, RunKind, chain};
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
@@ -129,10 +129,17 @@ pub async fn release_unopened(
     policy: &str,
     execution_id: &str,
 ) -> Result<(), StepError> {
-    let name = Run::lease_name(policy);
+    give_back_unopened(leases, &Run::lease_name(policy), execution_id).await
+}
+
+pub(crate) async fn give_back_unopened(
+    leases: &dyn Leases,
+    name: &str,
+    execution_id: &str,
+) -> Result<(), StepError> {
     // Its token was lost with the run; the same holder is told it again.
-    match leases.acquire(&name, execution_id, GIVING_BACK).await {
-        Ok(lease) => Ok(leases.release(&name, execution_id, lease.token).await?),
+    match leases.acquire(name, execution_id, GIVING_BACK).await {
+        Ok(lease) => Ok(leases.release(name, execution_id, lease.token).await?),
         Err(CatalogError::Held { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }
@@ -155,19 +162,24 @@ pub async fn end_unopened(
     execution_id: &str,
     failure: &FailureRecord,
 ) -> Result<(), StepError> {
-    let ended = open_and_fail(clean_up, policy, execution_id, failure).await;
+    let ended =
+        open_and_fail(clean_up.executions, clean_up.policies, policy, execution_id, failure, RunKind::Full)
+            .await;
     // After the row: a Begin that took the lease before it does not get it again.
     let released = release_unopened(clean_up.leases, policy, execution_id).await;
     ended.and(released)
 }
 
-async fn open_and_fail(
-    clean_up: &CleanUp<'_>,
+/// Opens the row of an execution that has none, and ends it.
+pub(crate) async fn open_and_fail(
+    executions: &dyn Executions,
+    policies: &dyn Policies,
     policy: &str,
     execution_id: &str,
     failure: &FailureRecord,
+    kind: RunKind,
 ) -> Result<(), StepError> {
-    let policy = match clean_up.policies.policy(policy).await {
+    let policy = match policies.policy(policy).await {
         Ok(policy) => policy,
         // Nothing begins without a policy.
         Err(CatalogError::NotFound { .. }) => return Ok(()),
@@ -177,12 +189,13 @@ async fn open_and_fail(
         execution_id: execution_id.to_owned(),
         policy_id: policy.id,
         source_id: policy.source.id,
+        kind,
         backup_id: BackupId(Uuid::now_v7()),
         fencing_token: BEFORE_ALL_LEASES,
         requested_by: "unknown".to_owned(),
         backup_location: policy.primary.repository,
         started_at: failure.failed_at,
     };
-    let opened = clean_up.executions.open(&new).await?;
-    Ok(clean_up.executions.fail(opened.id, failure).await?)
+    let opened = executions.open(&new).await?;
+    Ok(executions.fail(opened.id, failure).await?)
 }

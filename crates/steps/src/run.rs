@@ -4,7 +4,8 @@ use crate::StepError;
 use crate::ports::{PolicyCopy, SourceFacts};
 use keepsake_archive::{ArchiveLayout, Recipient};
 use keepsake_domain::{
-    BackupId, ExecutionRowId, FailureClass, FencingToken, Provider, SourceId, SourceLimits, Timestamp,
+    BackupId, ExecutionRowId, FailureClass, FencingToken, Provider, RunKind, SourceId, SourceLimits,
+    Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -81,6 +82,6 @@ impl Run {
     /// Name of the lease that keeps two runs of one policy apart.
     #[must_use]
     pub fn lease_name(policy: &str) -> String {
-        format!("policy/{policy}")
+        RunKind::Full.lease_name(policy, "")
     }
 }

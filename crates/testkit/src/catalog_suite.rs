@@ -1,5 +1,6 @@
 //! What every catalog must do, as one test per claim. An adapter runs it with [`crate::catalog_suite!`].
 
+mod captures;
 mod executions;
 mod holds;
 mod leases;
@@ -8,18 +9,21 @@ pub mod samples;
 
 use async_trait::async_trait;
 use keepsake_domain::BackupId;
-use keepsake_steps::ports::{AlertLog, Copies, Executions, Holds, Leases, Policies, Policy, Tests};
+use keepsake_steps::ports::{
+    AlertLog, CaptureLog, Copies, Executions, Holds, Leases, Policies, Policy, Tests,
+};
 use std::{sync::Arc, time::Duration};
 
+pub use captures::*;
 pub use executions::*;
 pub use holds::*;
 pub use leases::*;
 pub use records::*;
 
 /// All ports of the catalog in one.
-pub trait Catalog: Policies + Leases + Executions + Holds + Copies + Tests + AlertLog {}
+pub trait Catalog: Policies + Leases + Executions + Holds + Copies + Tests + AlertLog + CaptureLog {}
 
-impl<C: Policies + Leases + Executions + Holds + Copies + Tests + AlertLog> Catalog for C {}
+impl<C: Policies + Leases + Executions + Holds + Copies + Tests + AlertLog + CaptureLog> Catalog for C {}
 
 /// Makes catalogs for the suite.
 #[async_trait]
@@ -75,6 +79,12 @@ macro_rules! catalog_suite {
             the_newest_verdict_counts,
             a_notice_is_told_once_it_was_delivered_and_not_again,
             a_run_that_never_opened_is_told_once_too,
+            a_capture_completes_only_with_what_it_captured,
+            a_gap_is_the_news_of_the_run_that_heard_of_it_first,
+            a_changed_schema_is_remembered_behind_its_run,
+            fulls_are_known_to_a_capture_with_what_joins_them,
+            a_position_moves_on_and_never_back,
+            the_governors_newest_look_is_kept,
         );
     };
     (@ $bench:expr; $($claim:ident,)+) => {

@@ -27,7 +27,7 @@ pub use clock::TestClock;
 pub use faults::{Fault, Faults, Gate, ScriptedFault};
 pub use faulty::{Faulty, FaultyChangeStream, FaultyHeldSnapshot, FaultyRowReader, FaultyRowWriter};
 pub use faulty_repository::FaultyRepository;
-pub use memory_catalog::{CatalogRun, CatalogTest, MemoryCatalog, SentNotice};
+pub use memory_catalog::{CatalogCapture, CatalogChain, CatalogRun, CatalogTest, MemoryCatalog, SentNotice};
 pub use memory_changes::MemoryChangeSource;
 pub use memory_instances::MemoryInstances;
 pub use memory_keys::MemoryKeyHolder;

@@ -186,5 +186,6 @@ fn policy(primary: &str, copy: &str, recovery: &RecoveryKey) -> Policy {
         compression: 1,
         test_restore: true,
         notify_success: true,
+        capture: keepsake_domain::CapturePolicy::default(),
     }
 }

@@ -50,6 +50,7 @@ fn policy() -> Policy {
         compression: 3,
         test_restore: true,
         notify_success: false,
+        capture: keepsake_domain::CapturePolicy::default(),
     }
 }
 

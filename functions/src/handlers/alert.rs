@@ -2,9 +2,12 @@
 
 use super::lacking;
 use crate::{App, FunctionError};
-use keepsake_domain::{FailureClass, NoticeKind, Timestamp};
+use keepsake_domain::{FailureClass, Notice, NoticeKind, Timestamp};
 use keepsake_steps::ports::{Execution, Executions, FailureRecord};
-use keepsake_steps::{Run, SealedBackup, completion_notice, failure_notice, send_alert};
+use keepsake_steps::{
+    Run, SealedBackup, capture_failure_notice, changes_lost_notice, completion_notice, failure_notice,
+    schema_changed_notice, send_alert,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
@@ -60,7 +63,8 @@ fn unwrap_cause(error: &str, cause: &str) -> (String, String) {
 }
 
 /// `{"execution_id": "arn:…", "policy": "…", "kind": "backup_completed", "run": {…}, "sealed": {…}}`, or with
-/// `"kind": "backup_failed"` and `"failure": {…}`.
+/// `"kind": "backup_failed"` and `"failure": {…}`; of a capture, `"capture_failed"`, or `"changes_lost"` and
+/// `"schema_changed"` with `"captured": {…}`.
 #[derive(Debug, Deserialize)]
 pub struct AlertInput {
     /// The state machine's execution.
@@ -78,6 +82,22 @@ pub struct AlertInput {
     /// What failed.
     #[serde(default)]
     pub failure: Option<StateFailure>,
+    /// What a capture found, if it is about one.
+    #[serde(default)]
+    pub captured: Option<AlertedCapture>,
+}
+
+/// `{"source": "wedsync", "gap": "the replication slot is gone", "start_full": true}`.
+#[derive(Debug, Deserialize)]
+pub struct AlertedCapture {
+    /// The source's name.
+    pub source: String,
+    /// What was lost; empty when nothing was.
+    #[serde(default)]
+    pub gap: String,
+    /// Whether a full backup was started because of it.
+    #[serde(default)]
+    pub start_full: bool,
 }
 
 /// `{"sent": true}`.
@@ -92,19 +112,41 @@ pub struct AlertOutput {
 /// # Errors
 /// [`FunctionError`].
 pub async fn alert(app: Arc<App>, input: AlertInput) -> Result<AlertOutput, FunctionError> {
-    let sent = match (input.kind, input.run, input.sealed) {
-        (NoticeKind::BackupCompleted, Some(run), Some(sealed)) => {
-            run.notify_success && publish(&app, &completion_notice(&run, &sealed)).await?
+    let notice = match input.kind {
+        NoticeKind::BackupCompleted => {
+            let (run, sealed) = input.run.zip(input.sealed).ok_or_else(|| lacking("run and sealed"))?;
+            if !run.notify_success {
+                return Ok(AlertOutput { sent: false });
+            }
+            completion_notice(&run, &sealed)
         }
-        (NoticeKind::BackupCompleted, _, _) => return Err(lacking("run and sealed")),
-        (NoticeKind::BackupFailed, _, _) => {
-            let failure = input.failure.ok_or_else(|| lacking("failure"))?.record(app.clock.now());
-            let execution = find(&app, &input.execution_id).await;
-            let notice = failure_notice(&input.policy, &input.execution_id, execution.as_ref(), &failure);
-            publish(&app, &notice).await?
-        }
+        NoticeKind::BackupFailed | NoticeKind::CaptureFailed => failed(&app, &input).await?,
+        NoticeKind::ChangesLost | NoticeKind::SchemaChanged => found(&input)?,
+        NoticeKind::SlotDropped => return Err(lacking("a kind that a state machine tells")),
     };
-    Ok(AlertOutput { sent })
+    Ok(AlertOutput { sent: publish(&app, &notice).await? })
+}
+
+async fn failed(app: &App, input: &AlertInput) -> Result<Notice, FunctionError> {
+    let failure = input.failure.as_ref().ok_or_else(|| lacking("failure"))?.record(app.clock.now());
+    let execution = find(app, &input.execution_id).await;
+    Ok(if input.kind == NoticeKind::CaptureFailed {
+        let source = execution.as_ref().map(|execution| execution.source.as_str());
+        capture_failure_notice(&input.policy, &input.execution_id, source, &failure)
+    } else {
+        failure_notice(&input.policy, &input.execution_id, execution.as_ref(), &failure)
+    })
+}
+
+/// What a capture found and people must hear.
+fn found(input: &AlertInput) -> Result<Notice, FunctionError> {
+    let captured = input.captured.as_ref().ok_or_else(|| lacking("captured"))?;
+    let (source, id, full_begins) = (&captured.source, &input.execution_id, captured.start_full);
+    Ok(if input.kind == NoticeKind::ChangesLost {
+        changes_lost_notice(source, id, &captured.gap, full_begins)
+    } else {
+        schema_changed_notice(source, id, full_begins)
+    })
 }
 
 /// The run's row, where the catalog answers: a failure is told also when the catalog is what failed.
@@ -113,7 +155,7 @@ pub(super) async fn find(app: &App, execution_id: &str) -> Option<Execution> {
     catalog.find(execution_id).await.ok().flatten()
 }
 
-pub(super) async fn publish(app: &App, notice: &keepsake_domain::Notice) -> Result<bool, FunctionError> {
+pub(super) async fn publish(app: &App, notice: &Notice) -> Result<bool, FunctionError> {
     let notices = app.notices()?;
     match app.catalog().await {
         Ok(catalog) => Ok(send_alert(catalog.as_ref(), &notices, app.settings.topic_arn()?, notice).await?),

@@ -8,7 +8,7 @@ mod replicate;
 mod test_restore;
 mod verify;
 
-pub use alert::{AlertInput, AlertOutput, StateFailure, alert};
+pub use alert::{AlertInput, AlertOutput, AlertedCapture, StateFailure, alert};
 pub use backup::{
     BeginInput, DumpOutput, EncryptUploadInput, EncryptUploadOutput, HoldInput, RecordInput, RecordOutput,
     Released, RunInput, begin, dump_database, encrypt_upload, hold, record, release, seal,

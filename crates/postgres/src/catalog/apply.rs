@@ -107,6 +107,11 @@ const POLICIES: Table = Table {
         "rto",
         "test_restore",
         "notify_success",
+        "capture_mode",
+        "capture_schedule_cron",
+        "capture_segment_seconds",
+        "wal_budget_bytes",
+        "replica_identity_full",
         "is_active",
     ],
 };

@@ -80,8 +80,10 @@ fn check_location(location: &LocationDeclaration, problems: &mut Vec<String>) {
 
 fn check_policy(policy: &PolicyDeclaration, problems: &mut Vec<String>) {
     let name = &policy.name;
-    if let Some(Err(invalid)) = policy.schedule_cron.as_ref().map(|schedule| schedule.parse::<Schedule>()) {
-        problems.push(format!("policy {name}: {invalid}"));
+    for schedule in [&policy.schedule_cron, &policy.capture_schedule_cron].into_iter().flatten() {
+        if let Err(invalid) = schedule.parse::<Schedule>() {
+            problems.push(format!("policy {name}: {invalid}"));
+        }
     }
     if jiff::tz::TimeZone::get(&policy.timezone).is_err() {
         problems.push(format!("policy {name}: \"{}\" is not an IANA time zone", policy.timezone));

@@ -1,6 +1,6 @@
 //! What people declare in a file: sources, locations and policies, by name.
 
-use keepsake_domain::{Classified, Explanation, FailureClass, SourceLimits};
+use keepsake_domain::{CaptureMode, CapturePolicy, Classified, Explanation, FailureClass, SourceLimits};
 use keepsake_steps::ports::Provider;
 use serde::{Deserialize, Serialize};
 
@@ -137,6 +137,21 @@ pub struct PolicyDeclaration {
     /// Whether success is told too.
     #[serde(default)]
     pub notify_success: bool,
+    /// Whether changes are captured between full backups: off, scheduled or continuous.
+    #[serde(default)]
+    pub capture_mode: CaptureMode,
+    /// When captures start: an EventBridge schedule, like `rate(5 minutes)`.
+    #[serde(default)]
+    pub capture_schedule_cron: Option<String>,
+    /// How long one segment of a continuous capture may take, 1 to 300.
+    #[serde(default = "segment_seconds")]
+    pub capture_segment_seconds: u32,
+    /// WAL that the replication slot may make its server keep, 64 MiB to 1 TiB.
+    #[serde(default = "wal_budget")]
+    pub wal_budget_bytes: u64,
+    /// Whether tables without a usable replica identity get `REPLICA IDENTITY FULL`.
+    #[serde(default)]
+    pub replica_identity_full: bool,
     /// Inactive policies do not run.
     #[serde(default = "yes")]
     pub is_active: bool,
@@ -232,6 +247,12 @@ fn snapshot_age() -> u32 {
 }
 fn snapshot_transactions() -> u64 {
     SourceLimits::default().max_snapshot_age_transactions
+}
+fn segment_seconds() -> u32 {
+    CapturePolicy::default().segment_seconds
+}
+fn wal_budget() -> u64 {
+    CapturePolicy::default().wal_budget_bytes
 }
 fn rpo() -> u32 {
     15

@@ -5,7 +5,7 @@ use super::error::{failed, not_found, transition};
 use super::sealed::{self, Sealed};
 use async_trait::async_trait;
 use keepsake_archive::Manifest;
-use keepsake_domain::{BackupId, ExecutionRowId, FencingToken, Lineage};
+use keepsake_domain::{BackupId, ExecutionRowId, FencingToken, Lineage, RunKind};
 use keepsake_steps::ports::{
     CatalogError, CompletedBackup, Execution, Executions, FailureRecord, NewExecution,
 };
@@ -18,7 +18,7 @@ const MESSAGE_CHARACTERS: usize = 4_000;
 const OPEN: &str = "\
 insert into keepsake.backup_executions (id, execution_id, policy_id, source_id, backup_id, backup_type, status,
   scheduled_at, started_at, fencing_token, requested_by, backup_location)
-values ($1, $2, $3, $4, $5, 'full', 'running', $6, $6, $7, $8, $9)
+values ($1, $2, $3, $4, $5, $10, 'running', $6, $6, $7, $8, $9)
 on conflict (execution_id) do nothing";
 
 const NOTE_RUN: &str =
@@ -43,7 +43,9 @@ where e.id = $1 and t.test_type = 'restore_test' order by t.started_at desc, t.i
 
 const COMPLETE: &str = "\
 update keepsake.backup_executions
-set status = 'completed', integrity_status = 'passed', completed_at = greatest($2, started_at) where id = $1";
+set status = 'completed', completed_at = greatest($2, started_at),
+  integrity_status = case when backup_type = 'incremental' then 'skipped' else 'passed' end
+where id = $1";
 
 const FAIL: &str = "\
 update keepsake.backup_executions
@@ -79,11 +81,13 @@ impl Executions for PostgresCatalog {
                     &new.fencing_token.0,
                     &new.requested_by,
                     &new.backup_location,
+                    &new.kind.name(),
                 ],
             )
             .await
             .map_err(failed(act))?;
-        if opened == 1 {
+        // A policy's last execution is that of its backup; captures come every few minutes.
+        if opened == 1 && new.kind == RunKind::Full {
             transaction.execute(NOTE_RUN, &[&new.policy_id.0, &new.started_at]).await.map_err(failed(act))?;
         }
         let execution = read(&transaction, act, &new.execution_id).await?;

@@ -3,8 +3,9 @@
 use super::PostgresCatalog;
 use super::error::{failed, not_found, refused};
 use async_trait::async_trait;
-use keepsake_domain::{LocationId, PolicyId, SourceId, SourceLimits};
+use keepsake_domain::{CaptureMode, CapturePolicy, LocationId, PolicyId, SourceId, SourceLimits};
 use keepsake_steps::ports::{CatalogError, Policies, Policy, PolicyCopy, PolicySource, Provider};
+use serde::de::DeserializeOwned;
 use tokio_postgres::Row;
 
 const ACT: &str = "read a policy";
@@ -13,6 +14,7 @@ const POLICY: &str = "\
 select p.id, p.name, p.is_active, p.kms_key_id, p.recovery_recipients, p.relay_seconds, p.part_size_bytes,
   p.max_parallel_jobs, p.bandwidth_limit_mbps, p.lock_patience_seconds, p.max_snapshot_age_seconds,
   p.max_snapshot_age_transactions, p.compression_level, p.test_restore, p.notify_success,
+  p.capture_mode, p.capture_segment_seconds, p.wal_budget_bytes, p.replica_identity_full,
   s.id as source_id, s.name as source, s.provider, s.connection_secret
 from keepsake.backup_policies p join keepsake.sources s on s.id = p.source_id
 where p.name = $1";
@@ -38,7 +40,8 @@ impl Policies for PostgresCatalog {
             None => primary.try_get("kms_key_id").map_err(failed(ACT))?,
         };
         let mut policy = read_policy(&row, copy(primary).map_err(failed(ACT))?).map_err(failed(ACT))?;
-        policy.source.provider = provider(row.try_get("provider").map_err(failed(ACT))?)?;
+        policy.source.provider = named(row.try_get("provider").map_err(failed(ACT))?)?;
+        policy.capture.mode = named(row.try_get("capture_mode").map_err(failed(ACT))?)?;
         policy.copies = copies.iter().map(copy).collect::<Result<_, _>>().map_err(failed(ACT))?;
         policy.kms_key_id = kms_key_id.ok_or_else(|| {
             refused(ACT, format!("neither policy {name} nor its primary location has a KMS key"))
@@ -79,10 +82,17 @@ fn read_policy(row: &Row, primary: PolicyCopy) -> Result<Policy, tokio_postgres:
         compression: row.try_get("compression_level")?,
         test_restore: row.try_get("test_restore")?,
         notify_success: row.try_get("notify_success")?,
+        capture: CapturePolicy {
+            mode: CaptureMode::Off,
+            segment_seconds: row.try_get::<_, i32>("capture_segment_seconds")?.unsigned_abs(),
+            wal_budget_bytes: row.try_get::<_, i64>("wal_budget_bytes")?.unsigned_abs(),
+            replica_identity_full: row.try_get("replica_identity_full")?,
+        },
     })
 }
 
-fn provider(name: String) -> Result<Provider, CatalogError> {
+/// A value that the table names.
+fn named<T: DeserializeOwned>(name: String) -> Result<T, CatalogError> {
     serde_json::from_value(serde_json::Value::String(name)).map_err(|error| refused(ACT, error))
 }
 

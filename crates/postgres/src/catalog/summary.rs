@@ -18,13 +18,15 @@ pub struct ExecutionSummary {
     pub id: ExecutionRowId,
     /// The state machine's execution or `cli:<uuid>`; `None` while it was only asked for.
     pub execution_id: Option<String>,
+    /// full, incremental and so on.
+    pub backup_type: String,
     /// Its policy's name.
     pub policy: Option<String>,
     /// Its source's name.
     pub source: String,
     /// The source's lineage, once sealed.
     pub lineage: Option<String>,
-    /// Its backup.
+    /// Its backup; of a capture no backup, only the run's own.
     pub backup_id: Option<BackupId>,
     /// scheduled, pending, running, completed, failed or cancelled.
     pub status: String,

@@ -19,9 +19,9 @@ mod source_error;
 mod target;
 
 pub use catalog::{
-    AlertLog, CatalogError, CompletedBackup, Copies, CopyRecord, CopyState, Execution, Executions,
-    FailureRecord, Holds, Lease, Leases, LiveHold, NewExecution, Policies, Policy, PolicyCopy, PolicySource,
-    RunningTest, TestOutcome, Tests,
+    AlertLog, CaptureFacts, CaptureLog, CapturedRecord, CatalogError, ChainRecord, CompletedBackup, Copies,
+    CopyRecord, CopyState, Execution, Executions, FailureRecord, Holds, Lease, Leases, LiveHold,
+    NewExecution, Policies, Policy, PolicyCopy, PolicySource, RunningTest, SlotRecord, TestOutcome, Tests,
 };
 pub use change_target::{
     AppliedChanges, ChangeApplier, ChangeBatch, ChangePosition, ChangeTarget, ChangedTable, Deletion,

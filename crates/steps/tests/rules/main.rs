@@ -3,6 +3,7 @@
 
 mod batches;
 mod capture;
+mod capture_run;
 mod cut_streams;
 mod differential;
 mod failed_run;

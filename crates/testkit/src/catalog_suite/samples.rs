@@ -21,6 +21,7 @@ pub fn new_run(policy: &Policy, execution_id: &str) -> NewExecution {
         execution_id: execution_id.to_owned(),
         policy_id: policy.id,
         source_id: policy.source.id,
+        kind: keepsake_domain::RunKind::Full,
         backup_id: BackupId(Uuid::now_v7()),
         fencing_token: FencingToken(1),
         requested_by: "the suite".to_owned(),

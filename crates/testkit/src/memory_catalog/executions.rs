@@ -1,7 +1,7 @@
 use super::{CatalogRun, MemoryCatalog, not_found, refused};
 use async_trait::async_trait;
 use keepsake_archive::Manifest;
-use keepsake_domain::{ExecutionRowId, Lineage};
+use keepsake_domain::{ExecutionRowId, Lineage, RunKind};
 use keepsake_steps::ports::{
     CatalogError, CompletedBackup, CopyState, Execution, Executions, FailureRecord, NewExecution,
 };
@@ -21,6 +21,7 @@ fn opened(new: &NewExecution, policy: &str, source: &str) -> CatalogRun {
             lineage: None,
             is_sealed: false,
         },
+        kind: new.kind,
         requested_by: new.requested_by.clone(),
         started_at: new.started_at,
         sealed: None,
@@ -79,11 +80,16 @@ impl Executions for MemoryCatalog {
 
     async fn complete(&self, execution: ExecutionRowId, done: &CompletedBackup) -> Result<(), CatalogError> {
         let mut state = self.state();
+        let captured = state.captures.iter().any(|of| of.captured.execution == execution);
         let run = state.run(execution)?;
         let act = format!("complete execution {execution}");
+        let is_proven = match run.kind {
+            RunKind::Full => run.sealed.is_some(),
+            RunKind::Incremental => captured,
+        };
         match run.execution.status.as_str() {
             "completed" => Ok(()),
-            "running" if run.sealed.is_none() => Err(refused(act, "it has no valid snapshot")),
+            "running" if !is_proven => Err(refused(act, "it made nothing that could be restored")),
             "running" => {
                 "completed".clone_into(&mut run.execution.status);
                 run.completed_at = Some(done.completed_at);

@@ -1,5 +1,6 @@
 //! The twin of the catalog: the documented semantics of all its ports, in memory.
 
+mod captures;
 mod executions;
 mod holds;
 mod leases;
@@ -8,10 +9,15 @@ mod records;
 mod tests;
 
 use async_trait::async_trait;
+pub use captures::{CatalogCapture, CatalogChain};
 use keepsake_archive::Manifest;
-use keepsake_domain::{BackupId, ExecutionRowId, FencingToken, LocationId, Notice, Timestamp};
+use keepsake_domain::{
+    BackupId, ExecutionRowId, FencingToken, Lineage, LocationId, Notice, Position, RunKind, SourceId,
+    Timestamp,
+};
 use keepsake_steps::ports::{
-    CatalogError, Clock, CopyRecord, Execution, FailureRecord, Lease, Policies, Policy, TestOutcome,
+    CatalogError, Clock, CopyRecord, Execution, FailureRecord, Lease, Policies, Policy, SlotRecord,
+    TestOutcome,
 };
 use std::{
     collections::BTreeMap,
@@ -24,6 +30,8 @@ use uuid::Uuid;
 pub struct CatalogRun {
     /// What a caller sees.
     pub execution: Execution,
+    /// What it makes.
+    pub kind: RunKind,
     /// Who or what asked.
     pub requested_by: String,
     /// When it began.
@@ -92,6 +100,10 @@ struct State {
     copies: BTreeMap<(BackupId, LocationId), (CopyRecord, u32)>,
     tests: Vec<CatalogTest>,
     notices: Vec<SentNotice>,
+    chains: Vec<CatalogChain>,
+    captures: Vec<CatalogCapture>,
+    positions: BTreeMap<(SourceId, LocationId), (Lineage, Position)>,
+    slots: BTreeMap<SourceId, SlotRecord>,
 }
 
 /// The twin of the catalog. Its time is the clock's.

@@ -39,6 +39,7 @@ fn policy() -> Policy {
         compression: 3,
         test_restore: true,
         notify_success: false,
+        capture: keepsake_domain::CapturePolicy::default(),
     }
 }
 
@@ -54,6 +55,7 @@ async fn open(catalog: &MemoryCatalog, execution_id: &str) -> ExecutionRowId {
         execution_id: execution_id.to_owned(),
         policy_id: policy().id,
         source_id: policy().source.id,
+        kind: keepsake_domain::RunKind::Full,
         backup_id: BackupId(Uuid::now_v7()),
         fencing_token: FencingToken(1),
         requested_by: "test".to_owned(),

@@ -4,7 +4,7 @@ use super::CatalogError;
 use async_trait::async_trait;
 use keepsake_archive::Manifest;
 use keepsake_domain::{
-    BackupId, ExecutionRowId, FailureClass, FencingToken, Lineage, PolicyId, SourceId, Timestamp,
+    BackupId, ExecutionRowId, FailureClass, FencingToken, Lineage, PolicyId, RunKind, SourceId, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,8 @@ pub struct NewExecution {
     pub policy_id: PolicyId,
     /// The source.
     pub source_id: SourceId,
+    /// What it makes.
+    pub kind: RunKind,
     /// Id to use if this execution is new.
     pub backup_id: BackupId,
     /// Token of the policy's lease.
@@ -107,10 +109,11 @@ pub trait Executions: Send + Sync {
         manifest_sha256: &str,
     ) -> Result<(), CatalogError>;
 
-    /// Ends a run well. A second call is success.
+    /// Ends a run well: one of a full backup only with a recovery point, a capture only with what it captured. A second
+    /// call is success.
     ///
     /// # Errors
-    /// [`CatalogError::Transition`] when the run had failed before.
+    /// [`CatalogError::Transition`] when that is missing, or the run had failed before.
     async fn complete(&self, execution: ExecutionRowId, done: &CompletedBackup) -> Result<(), CatalogError>;
 
     /// Ends a run as failed, and with it the copies that it had not ended. Success when it had ended before, well or

@@ -1,6 +1,7 @@
 //! The catalog, cut by need. It is a cache of the repository plus what only people decide.
 
 mod alert_log;
+mod captures;
 mod copies;
 mod error;
 mod executions;
@@ -10,6 +11,7 @@ mod policies;
 mod tests;
 
 pub use alert_log::AlertLog;
+pub use captures::{CaptureFacts, CaptureLog, CapturedRecord, ChainRecord, SlotRecord};
 pub use copies::{Copies, CopyRecord, CopyState};
 pub use error::CatalogError;
 pub use executions::{CompletedBackup, Execution, Executions, FailureRecord, NewExecution};

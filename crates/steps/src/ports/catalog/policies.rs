@@ -2,7 +2,7 @@
 
 use super::CatalogError;
 use async_trait::async_trait;
-use keepsake_domain::{LocationId, PolicyId, Provider, SourceId, SourceLimits};
+use keepsake_domain::{CapturePolicy, LocationId, PolicyId, Provider, SourceId, SourceLimits};
 use serde::{Deserialize, Serialize};
 
 /// The source of a policy.
@@ -62,6 +62,8 @@ pub struct Policy {
     pub test_restore: bool,
     /// Whether success is told too.
     pub notify_success: bool,
+    /// Whether and how changes are captured.
+    pub capture: CapturePolicy,
 }
 
 /// Policies, as people wrote them.

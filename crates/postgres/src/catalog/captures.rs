@@ -1,0 +1,267 @@
+//! Captured changes: chains, what each run captured, how far changes stand where, and the slot.
+
+use super::PostgresCatalog;
+use super::error::{bigint, failed, not_found, refused};
+use async_trait::async_trait;
+use keepsake_domain::{
+    ExecutionRowId, FullFact, FullFacts, FullRunFact, GovernorVerdict, Lineage, LocationId, Lsn, Position,
+    SchemaBoundary, SourceId, Timestamp,
+};
+use keepsake_steps::ports::{
+    CaptureFacts, CaptureLog, CapturedRecord, CatalogError, ChainRecord, SlotRecord,
+};
+use tokio_postgres::Row;
+
+const POSITION: &str = "\
+select lineage, end_lsn::text as lsn, ended_at as at from keepsake.change_positions
+where source_id = $1 and location_id = $2";
+
+/// A position of the same lineage that lies behind the one that is known says nothing new.
+const NOTE_POSITION: &str = "\
+insert into keepsake.change_positions as standing (source_id, location_id, lineage, end_lsn, ended_at)
+values ($1, $2, $3, $4::text::pg_lsn, $5)
+on conflict (source_id, location_id) do update
+set lineage = excluded.lineage, end_lsn = excluded.end_lsn, ended_at = excluded.ended_at,
+  observed_at = clock_timestamp()
+where standing.lineage <> excluded.lineage or standing.end_lsn <= excluded.end_lsn";
+
+const NOTE_CHAIN: &str = "\
+insert into keepsake.change_chains (source_id, lineage, start_lsn, started_at, snapshot_xmax, schema_fingerprint, gap,
+  manifest_key, published, not_captured, execution_id)
+select e.source_id, $2, $3::text::pg_lsn, $4, $5, $6, $7, $8, $9, $10, e.id
+from keepsake.backup_executions e where e.id = $1
+on conflict (source_id, lineage, start_lsn) do nothing";
+
+/// Of the newest chain that begins before the end; from where the capture before it ended.
+const NOTE_CAPTURED: &str = "\
+insert into keepsake.change_captures as standing (execution_id, source_id, lineage, chain_start_lsn, start_lsn, end_lsn,
+  started_at, ended_at, segments, transactions, changes, raw_bytes, stored_bytes, schema_changed_at,
+  schema_changed_xmax, schema_fingerprint)
+select e.id, e.source_id, $2, c.start_lsn, coalesce(b.end_lsn, c.start_lsn), $3::text::pg_lsn,
+  coalesce(b.ended_at, c.started_at), $4, $5, $6, $7, $8, $9, $10, $11, $12
+from keepsake.backup_executions e
+cross join lateral (
+  select start_lsn, started_at from keepsake.change_chains
+  where source_id = e.source_id and lineage = $2 and start_lsn <= $3::text::pg_lsn
+  order by start_lsn desc limit 1) c
+left join lateral (
+  select end_lsn, ended_at from keepsake.change_captures
+  where source_id = e.source_id and lineage = $2 and chain_start_lsn = c.start_lsn and execution_id <> e.id
+    and end_lsn <= $3::text::pg_lsn
+  order by end_lsn desc limit 1) b on true
+where e.id = $1
+on conflict (execution_id, chain_start_lsn) do update
+set end_lsn = greatest(standing.end_lsn, excluded.end_lsn), ended_at = greatest(standing.ended_at, excluded.ended_at),
+  segments = standing.segments + excluded.segments, transactions = standing.transactions + excluded.transactions,
+  changes = standing.changes + excluded.changes, raw_bytes = standing.raw_bytes + excluded.raw_bytes,
+  stored_bytes = standing.stored_bytes + excluded.stored_bytes,
+  schema_changed_at = coalesce(excluded.schema_changed_at, standing.schema_changed_at),
+  schema_changed_xmax = coalesce(excluded.schema_changed_xmax, standing.schema_changed_xmax),
+  schema_fingerprint = coalesce(excluded.schema_fingerprint, standing.schema_fingerprint)";
+
+const NOTE_LINEAGE: &str =
+    "update keepsake.backup_executions set lineage = $2 where id = $1 and lineage is distinct from $2";
+
+const FACTS: &str = "\
+select case when c.execution_id = e.id then c.gap end as gap,
+  exists (select from keepsake.change_captures o where o.execution_id = e.id and o.chain_start_lsn = c.start_lsn
+    and o.schema_changed_at is not null) as schema_changed,
+  coalesce(x.schema_changed_at, c.started_at) as since_at, coalesce(x.schema_changed_xmax, c.snapshot_xmax) as since_xmax,
+  coalesce(x.schema_fingerprint, c.schema_fingerprint) as since_fingerprint,
+  f.snapshot_xmin as full_xmin, f.manifest ->> 'schema_fingerprint' as full_fingerprint,
+  r.started_at as run_started_at, r.status as run_status
+from keepsake.backup_executions e
+cross join lateral (
+  select * from keepsake.change_chains where source_id = e.source_id and lineage = $2
+  order by start_lsn desc limit 1) c
+left join lateral (
+  select schema_changed_at, schema_changed_xmax, schema_fingerprint from keepsake.change_captures
+  where source_id = e.source_id and lineage = $2 and chain_start_lsn = c.start_lsn and schema_changed_at is not null
+  order by end_lsn desc limit 1) x on true
+left join lateral (
+  select snapshot_xmin, manifest from keepsake.backup_snapshots
+  where source_id = e.source_id and lineage = $2 and snapshot_xmin is not null
+  order by snapshot_timestamp desc limit 1) f on true
+left join lateral (
+  select coalesce(started_at, scheduled_at) as started_at, status from keepsake.backup_executions
+  where policy_id = e.policy_id and backup_type = 'full'
+  order by started_at desc nulls last limit 1) r on true
+where e.id = $1";
+
+const NOTE_SLOT: &str = "\
+insert into keepsake.source_slots as standing (source_id, slot_name, retained_bytes, wal_budget_bytes,
+  catalog_age_transactions, oldest_transaction_seconds, verdict, reasons, looked_at, dropped_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+on conflict (source_id) do update
+set slot_name = excluded.slot_name, retained_bytes = excluded.retained_bytes,
+  wal_budget_bytes = excluded.wal_budget_bytes, catalog_age_transactions = excluded.catalog_age_transactions,
+  oldest_transaction_seconds = excluded.oldest_transaction_seconds, verdict = excluded.verdict,
+  reasons = excluded.reasons, looked_at = excluded.looked_at,
+  dropped_at = coalesce(excluded.dropped_at, standing.dropped_at)
+where standing.looked_at <= excluded.looked_at";
+
+#[async_trait]
+impl CaptureLog for PostgresCatalog {
+    async fn position(
+        &self,
+        source: SourceId,
+        location: LocationId,
+    ) -> Result<Option<(Lineage, Position)>, CatalogError> {
+        let act = "read how far changes stand";
+        let client = self.lend(act).await?;
+        let found = client.query_opt(POSITION, &[&source.0, &location.0]).await.map_err(failed(act))?;
+        let Some(row) = found else { return Ok(None) };
+        let lineage: String = row.try_get("lineage").map_err(failed(act))?;
+        let lsn: String = row.try_get("lsn").map_err(failed(act))?;
+        let at: Timestamp = row.try_get("at").map_err(failed(act))?;
+        let lineage = lineage.parse().map_err(|error| refused(act, error))?;
+        let lsn: Lsn = lsn.parse().map_err(|error| refused(act, error))?;
+        Ok(Some((lineage, Position { lsn, at })))
+    }
+
+    async fn note_position(
+        &self,
+        source: SourceId,
+        location: LocationId,
+        lineage: &Lineage,
+        position: Position,
+    ) -> Result<(), CatalogError> {
+        let act = "note how far changes stand";
+        let client = self.lend(act).await?;
+        let lsn = position.lsn.to_string();
+        client
+            .execute(NOTE_POSITION, &[&source.0, &location.0, &lineage.to_string(), &lsn, &position.at])
+            .await
+            .map_err(failed(act))?;
+        Ok(())
+    }
+
+    async fn note_chain(&self, execution: ExecutionRowId, chain: &ChainRecord) -> Result<(), CatalogError> {
+        let act = "note a chain of changes";
+        let client = self.lend(act).await?;
+        let count = |number: u64| i32::try_from(number).map_err(|error| refused(act, error));
+        client
+            .execute(
+                NOTE_CHAIN,
+                &[
+                    &execution.0,
+                    &chain.lineage.to_string(),
+                    &chain.begins.lsn.to_string(),
+                    &chain.begins.at,
+                    &bigint(act, chain.snapshot_xmax)?,
+                    &chain.schema_fingerprint,
+                    &chain.gap,
+                    &chain.manifest_key,
+                    &count(chain.published)?,
+                    &count(chain.not_captured)?,
+                ],
+            )
+            .await
+            .map_err(failed(act))?;
+        Ok(())
+    }
+
+    async fn note_captured(&self, captured: &CapturedRecord) -> Result<(), CatalogError> {
+        let act = "note captured changes";
+        let mut client = self.lend(act).await?;
+        let transaction = client.transaction().await.map_err(failed(act))?;
+        let lineage = captured.lineage.to_string();
+        transaction.execute(NOTE_LINEAGE, &[&captured.execution.0, &lineage]).await.map_err(failed(act))?;
+        let changed = captured.schema_changed.as_ref();
+        let noted = transaction
+            .execute(
+                NOTE_CAPTURED,
+                &[
+                    &captured.execution.0,
+                    &lineage,
+                    &captured.end.lsn.to_string(),
+                    &captured.end.at,
+                    &bigint(act, captured.segments)?,
+                    &bigint(act, captured.transactions)?,
+                    &bigint(act, captured.changes)?,
+                    &bigint(act, captured.raw_bytes)?,
+                    &bigint(act, captured.stored_bytes)?,
+                    &changed.map(|change| change.at),
+                    &changed.map(|change| bigint(act, change.xmax)).transpose()?,
+                    &changed.map(|change| &change.schema_fingerprint),
+                ],
+            )
+            .await
+            .map_err(failed(act))?;
+        if noted == 0 {
+            return Err(not_found("a chain that leads to", captured.end.lsn));
+        }
+        transaction.commit().await.map_err(failed(act))
+    }
+
+    async fn capture_facts(
+        &self,
+        execution: ExecutionRowId,
+        lineage: &Lineage,
+    ) -> Result<CaptureFacts, CatalogError> {
+        let act = "read what follows from a capture";
+        let client = self.lend(act).await?;
+        let lineage = lineage.to_string();
+        let found = client.query_opt(FACTS, &[&execution.0, &lineage]).await.map_err(failed(act))?;
+        let row = found.ok_or_else(|| not_found("a chain of lineage", &lineage))?;
+        read_facts(&row).map_err(failed(act))
+    }
+
+    async fn note_slot(&self, source: SourceId, slot: &SlotRecord) -> Result<(), CatalogError> {
+        let act = "note a look at a slot";
+        let client = self.lend(act).await?;
+        let look = slot.look.as_ref();
+        let number = |of: Option<u64>| of.map(|number| bigint(act, number)).transpose();
+        let (verdict, reasons) = match (&slot.look, &slot.decision) {
+            (_, GovernorVerdict::Drop(reasons)) => ("drop", reasons.as_slice()),
+            (None, _) => ("none", [].as_slice()),
+            (Some(_), GovernorVerdict::Keep) => ("keep", [].as_slice()),
+            (Some(_), GovernorVerdict::Warn(reasons)) => ("warn", reasons.as_slice()),
+        };
+        let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
+        client
+            .execute(
+                NOTE_SLOT,
+                &[
+                    &source.0,
+                    &slot.slot,
+                    &number(look.map(|look| look.retained_bytes))?,
+                    &bigint(act, slot.wal_budget_bytes)?,
+                    &number(look.map(|look| look.catalog_age_transactions))?,
+                    &number(look.map(|look| look.oldest_transaction_seconds))?,
+                    &verdict,
+                    &serde_json::json!(reasons),
+                    &slot.looked_at,
+                    &slot.dropped.then_some(slot.looked_at),
+                ],
+            )
+            .await
+            .map_err(failed(act))?;
+        Ok(())
+    }
+}
+
+fn read_facts(row: &Row) -> Result<CaptureFacts, tokio_postgres::Error> {
+    let full_xmin: Option<i64> = row.try_get("full_xmin")?;
+    let schema_fingerprint: Option<String> = row.try_get("full_fingerprint")?;
+    let run_started_at: Option<Timestamp> = row.try_get("run_started_at")?;
+    let run_status: Option<String> = row.try_get("run_status")?;
+    let full = |xmin: i64| FullFact { xmin: xmin.unsigned_abs(), schema_fingerprint };
+    let run = |(started_at, status): (Timestamp, String)| FullRunFact {
+        started_at,
+        is_running: matches!(status.as_str(), "scheduled" | "pending" | "running"),
+    };
+    Ok(CaptureFacts {
+        gap: row.try_get("gap")?,
+        schema_changed: row.try_get("schema_changed")?,
+        full: FullFacts {
+            since: SchemaBoundary {
+                at: row.try_get("since_at")?,
+                xmax: row.try_get::<_, i64>("since_xmax")?.unsigned_abs(),
+                schema_fingerprint: row.try_get("since_fingerprint")?,
+            },
+            newest_full: full_xmin.map(full),
+            newest_run: run_started_at.zip(run_status).map(run),
+        },
+    })
+}

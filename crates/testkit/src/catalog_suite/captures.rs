@@ -1,0 +1,167 @@
+//! Captured changes.
+
+use super::samples::{manifest, new_run};
+use super::{Catalog, CatalogBench, refused, single};
+use keepsake_domain::{
+    FullRunFact, GovernorVerdict, Lineage, Lsn, Position, RunKind, SchemaBoundary, SlotLook, Timestamp,
+};
+use keepsake_steps::ports::{
+    CapturedRecord, ChainRecord, CompletedBackup, Execution, NewExecution, Policy, SlotRecord,
+};
+use std::time::Duration;
+
+/// So many minutes after a moment of last week.
+fn at(minute: u64) -> Timestamp {
+    let base: Timestamp = "2026-11-14T12:00:00Z".parse().expect("a time");
+    base + Duration::from_secs(minute * 60)
+}
+
+fn position(lsn: u64, minute: u64) -> Position {
+    Position { lsn: Lsn(lsn), at: at(minute) }
+}
+
+fn lineage() -> Lineage {
+    Lineage { system_identifier: 7_298_304_102_934_850, timeline: 1, database_oid: 16_384 }
+}
+
+fn chain(lsn: u64, minute: u64, gap: Option<&str>) -> ChainRecord {
+    ChainRecord {
+        lineage: lineage(),
+        begins: position(lsn, minute),
+        snapshot_xmax: 100,
+        schema_fingerprint: "a".repeat(64),
+        gap: gap.map(str::to_owned),
+        manifest_key: format!("wedsync/1-1-1/changes/{lsn:016X}.chain.json"),
+        published: 3,
+        not_captured: 1,
+    }
+}
+
+async fn capture(catalog: &dyn Catalog, policy: &Policy, name: &str) -> Execution {
+    let new = NewExecution { kind: RunKind::Incremental, ..new_run(policy, &format!("cli:{name}")) };
+    catalog.open(&new).await.expect("open a capture")
+}
+
+fn captured(run: &Execution, lsn: u64, minute: u64) -> CapturedRecord {
+    CapturedRecord {
+        execution: run.id,
+        lineage: lineage(),
+        end: position(lsn, minute),
+        segments: 1,
+        transactions: 2,
+        changes: 3,
+        raw_bytes: 400,
+        stored_bytes: 50,
+        schema_changed: None,
+    }
+}
+
+/// No silence: a capture that captured nothing is no success, and one that found no change is.
+pub async fn a_capture_completes_only_with_what_it_captured(bench: &dyn CatalogBench) {
+    let (catalog, policy) = single(bench).await;
+    let run = capture(&*catalog, &policy, "suite-capture").await;
+    let done = CompletedBackup { completed_at: Timestamp::now() };
+    refused!(catalog.note_captured(&captured(&run, 200, 1)).await, NotFound);
+    refused!(catalog.complete(run.id, &done).await, Transition);
+    catalog.note_chain(run.id, &chain(100, 0, None)).await.expect("note the chain");
+    let nothing = CapturedRecord { transactions: 0, changes: 0, ..captured(&run, 200, 1) };
+    catalog.note_captured(&nothing).await.expect("no change is a result");
+    for _ in 0..2 {
+        catalog.complete(run.id, &done).await.expect("complete");
+    }
+    let found = catalog.find(&run.execution_id).await.expect("find").expect("the run");
+    assert_eq!((found.status.as_str(), found.lineage), ("completed", Some(lineage())));
+}
+
+/// What the next run hears is news to nobody.
+pub async fn a_gap_is_the_news_of_the_run_that_heard_of_it_first(bench: &dyn CatalogBench) {
+    let (catalog, policy) = single(bench).await;
+    let first = capture(&*catalog, &policy, "suite-first").await;
+    let second = capture(&*catalog, &policy, "suite-second").await;
+    catalog.note_chain(first.id, &chain(100, 0, None)).await.expect("note");
+    catalog.note_chain(second.id, &chain(300, 5, Some("the replication slot is gone"))).await.expect("note");
+    for run in [&first, &second] {
+        catalog
+            .note_chain(run.id, &chain(300, 5, Some("the replication slot is gone")))
+            .await
+            .expect("again");
+    }
+    let gap = |facts: keepsake_steps::ports::CaptureFacts| (facts.gap, facts.full.since.at);
+    let facts = catalog.capture_facts(second.id, &lineage()).await.expect("facts");
+    assert_eq!(gap(facts), (Some("the replication slot is gone".to_owned()), at(5)));
+    let facts = catalog.capture_facts(first.id, &lineage()).await.expect("facts");
+    assert_eq!(gap(facts), (None, at(5)));
+    let other = Lineage { timeline: 2, ..lineage() };
+    refused!(catalog.capture_facts(first.id, &other).await, NotFound);
+}
+
+/// The newest change of the schema counts, whoever captured it, and to its own run it is news.
+pub async fn a_changed_schema_is_remembered_behind_its_run(bench: &dyn CatalogBench) {
+    let (catalog, policy) = single(bench).await;
+    let run = capture(&*catalog, &policy, "suite-schema").await;
+    catalog.note_chain(run.id, &chain(100, 0, None)).await.expect("note");
+    let boundary = SchemaBoundary { at: at(2), xmax: 150, schema_fingerprint: "b".repeat(64) };
+    let changed = CapturedRecord { schema_changed: Some(boundary.clone()), ..captured(&run, 200, 2) };
+    catalog.note_captured(&changed).await.expect("note");
+    catalog.note_captured(&captured(&run, 300, 3)).await.expect("note more of the same run");
+    let facts = catalog.capture_facts(run.id, &lineage()).await.expect("facts");
+    assert!(facts.schema_changed);
+    let next = capture(&*catalog, &policy, "suite-schema-next").await;
+    catalog.note_captured(&captured(&next, 400, 4)).await.expect("note");
+    let facts = catalog.capture_facts(next.id, &lineage()).await.expect("facts");
+    assert_eq!((facts.schema_changed, facts.full.since), (false, boundary));
+}
+
+/// What decides whether a full begins: the newest that stands, and the newest run, captures not counted.
+pub async fn fulls_are_known_to_a_capture_with_what_joins_them(bench: &dyn CatalogBench) {
+    let (catalog, policy) = single(bench).await;
+    let run = capture(&*catalog, &policy, "suite-fulls").await;
+    catalog.note_chain(run.id, &chain(100, 0, None)).await.expect("note");
+    let facts = catalog.capture_facts(run.id, &lineage()).await.expect("facts");
+    assert_eq!((facts.full.since.xmax, facts.full.newest_full, facts.full.newest_run), (100, None, None));
+    let full = super::samples::sealed(&*catalog, &policy).await;
+    let facts = catalog.capture_facts(run.id, &lineage()).await.expect("facts").full;
+    let made = manifest(&policy, full.backup_id);
+    assert!(matches!(facts.newest_run, Some(FullRunFact { is_running: true, .. })), "{facts:?}");
+    let newest = facts.newest_full.expect("the full stands");
+    assert_eq!((newest.xmin, newest.schema_fingerprint), (made.snapshot.xmin, made.schema_fingerprint));
+}
+
+/// The age of a position is the RPO: it never goes back, except to another lineage.
+pub async fn a_position_moves_on_and_never_back(bench: &dyn CatalogBench) {
+    let (catalog, policy) = single(bench).await;
+    let (source, copy) = (policy.source.id, policy.copies[0].location_id);
+    let read = async |location| catalog.position(source, location).await.expect("read");
+    assert_eq!(read(copy).await, None);
+    for (lsn, minute) in [(200, 2), (300, 3), (100, 1)] {
+        catalog.note_position(source, copy, &lineage(), position(lsn, minute)).await.expect("note");
+    }
+    assert_eq!(read(copy).await, Some((lineage(), position(300, 3))));
+    assert_eq!(read(policy.primary.location_id).await, None, "each repository has its own");
+    let other = Lineage { timeline: 2, ..lineage() };
+    catalog.note_position(source, copy, &other, position(50, 9)).await.expect("note");
+    assert_eq!(read(copy).await, Some((other, position(50, 9))));
+}
+
+/// The governor looks every minute, with and without a slot.
+pub async fn the_governors_newest_look_is_kept(bench: &dyn CatalogBench) {
+    let (catalog, policy) = single(bench).await;
+    let look = SlotLook {
+        wal_lsn: Lsn(1000),
+        retained_bytes: 500,
+        free_bytes: None,
+        catalog_age_transactions: 7,
+        oldest_transaction_seconds: 0,
+    };
+    let record = |look, minute| SlotRecord {
+        slot: "keepsake_wedsync".to_owned(),
+        look,
+        wal_budget_bytes: 1 << 30,
+        decision: GovernorVerdict::Keep,
+        dropped: false,
+        looked_at: at(minute),
+    };
+    for slot in [record(Some(look), 1), record(None, 2)] {
+        catalog.note_slot(policy.source.id, &slot).await.expect("note");
+    }
+}

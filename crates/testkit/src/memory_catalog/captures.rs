@@ -1,0 +1,182 @@
+//! Captured changes.
+
+use super::{MemoryCatalog, State, not_found};
+use async_trait::async_trait;
+use keepsake_domain::{
+    ExecutionRowId, FullFact, FullFacts, FullRunFact, Lineage, LocationId, Position, RunKind, SchemaBoundary,
+    SourceId,
+};
+use keepsake_steps::ports::{
+    CaptureFacts, CaptureLog, CapturedRecord, CatalogError, ChainRecord, SlotRecord,
+};
+
+/// What one run captured of one chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogCapture {
+    /// Where the chain begins.
+    pub chain: Position,
+    /// All of it.
+    pub captured: CapturedRecord,
+}
+
+/// A chain, and the run that was the first to hear of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogChain {
+    /// The source.
+    pub source: SourceId,
+    /// That run.
+    pub execution: ExecutionRowId,
+    /// The chain.
+    pub chain: ChainRecord,
+}
+
+impl MemoryCatalog {
+    /// All chains, in the order in which they were heard of.
+    #[must_use]
+    pub fn chains(&self) -> Vec<CatalogChain> {
+        self.state().chains.clone()
+    }
+
+    /// What each run captured of each chain, in the order in which it began to.
+    #[must_use]
+    pub fn captures(&self) -> Vec<CatalogCapture> {
+        self.state().captures.clone()
+    }
+}
+
+impl State {
+    fn source_of(&self, execution: ExecutionRowId) -> Result<SourceId, CatalogError> {
+        let run = self.runs.get(&execution).ok_or_else(|| not_found("execution", execution))?;
+        let policy = self.policies.get(&run.execution.policy);
+        Ok(policy.ok_or_else(|| not_found("policy", &run.execution.policy))?.source.id)
+    }
+
+    fn newest_chain(&self, source: SourceId, lineage: &Lineage) -> Option<&CatalogChain> {
+        let of_lineage = |known: &&CatalogChain| known.source == source && known.chain.lineage == *lineage;
+        self.chains.iter().filter(of_lineage).max_by_key(|known| known.chain.begins.lsn)
+    }
+
+    fn newest_full(&self, lineage: &Lineage) -> Option<FullFact> {
+        let manifests =
+            self.runs.values().filter_map(|run| run.sealed.as_ref().map(|(manifest, _, _)| manifest));
+        let newest =
+            manifests.filter(|manifest| manifest.lineage == *lineage).max_by_key(|full| full.snapshot_at);
+        newest.map(|full| FullFact {
+            xmin: full.snapshot.xmin,
+            schema_fingerprint: full.schema_fingerprint.clone(),
+        })
+    }
+
+    fn newest_full_run(&self, policy: &str) -> Option<FullRunFact> {
+        let fulls =
+            self.runs.values().filter(|run| run.kind == RunKind::Full && run.execution.policy == policy);
+        let newest = fulls.max_by_key(|run| run.started_at)?;
+        Some(FullRunFact { started_at: newest.started_at, is_running: newest.execution.status == "running" })
+    }
+}
+
+#[async_trait]
+impl CaptureLog for MemoryCatalog {
+    async fn position(
+        &self,
+        source: SourceId,
+        location: LocationId,
+    ) -> Result<Option<(Lineage, Position)>, CatalogError> {
+        Ok(self.state().positions.get(&(source, location)).cloned())
+    }
+
+    async fn note_position(
+        &self,
+        source: SourceId,
+        location: LocationId,
+        lineage: &Lineage,
+        position: Position,
+    ) -> Result<(), CatalogError> {
+        let mut state = self.state();
+        let known = state.positions.get(&(source, location));
+        if known.is_none_or(|(of, known)| of != lineage || known.lsn <= position.lsn) {
+            state.positions.insert((source, location), (lineage.clone(), position));
+        }
+        Ok(())
+    }
+
+    async fn note_chain(&self, execution: ExecutionRowId, chain: &ChainRecord) -> Result<(), CatalogError> {
+        let mut state = self.state();
+        let source = state.source_of(execution)?;
+        let is_same = |known: &CatalogChain| {
+            known.source == source
+                && (&known.chain.lineage, known.chain.begins.lsn) == (&chain.lineage, chain.begins.lsn)
+        };
+        if !state.chains.iter().any(is_same) {
+            state.chains.push(CatalogChain { source, execution, chain: chain.clone() });
+        }
+        Ok(())
+    }
+
+    async fn note_captured(&self, captured: &CapturedRecord) -> Result<(), CatalogError> {
+        let mut state = self.state();
+        let source = state.source_of(captured.execution)?;
+        let chain = state.chains.iter().filter(|known| {
+            known.source == source
+                && known.chain.lineage == captured.lineage
+                && known.chain.begins.lsn <= captured.end.lsn
+        });
+        let chain = chain.map(|known| known.chain.begins).max_by_key(|begins| begins.lsn);
+        let chain = chain.ok_or_else(|| not_found("a chain that leads to", captured.end.lsn))?;
+        state.run(captured.execution)?.execution.lineage = Some(captured.lineage.clone());
+        let same = |known: &&mut CatalogCapture| {
+            known.captured.execution == captured.execution && known.chain == chain
+        };
+        match state.captures.iter_mut().find(same) {
+            None => state.captures.push(CatalogCapture { chain, captured: captured.clone() }),
+            Some(CatalogCapture { captured: known, .. }) => {
+                known.end = captured.end;
+                known.segments += captured.segments;
+                known.transactions += captured.transactions;
+                known.changes += captured.changes;
+                known.raw_bytes += captured.raw_bytes;
+                known.stored_bytes += captured.stored_bytes;
+                known.schema_changed = captured.schema_changed.clone().or(known.schema_changed.take());
+            }
+        }
+        Ok(())
+    }
+
+    async fn capture_facts(
+        &self,
+        execution: ExecutionRowId,
+        lineage: &Lineage,
+    ) -> Result<CaptureFacts, CatalogError> {
+        let state = self.state();
+        let source = state.source_of(execution)?;
+        let known =
+            state.newest_chain(source, lineage).ok_or_else(|| not_found("a chain of lineage", lineage))?;
+        let begins = known.chain.begins;
+        let changed = |of: &&CatalogCapture| of.chain == begins && of.captured.schema_changed.is_some();
+        let newest = state.captures.iter().filter(changed).max_by_key(|of| of.captured.end.lsn);
+        let of_chain = || SchemaBoundary {
+            at: begins.at,
+            xmax: known.chain.snapshot_xmax,
+            schema_fingerprint: known.chain.schema_fingerprint.clone(),
+        };
+        let policy = &state.runs[&execution].execution.policy;
+        Ok(CaptureFacts {
+            gap: known.chain.gap.clone().filter(|_| known.execution == execution),
+            schema_changed: state
+                .captures
+                .iter()
+                .filter(changed)
+                .any(|of| of.captured.execution == execution),
+            full: FullFacts {
+                since: newest.and_then(|of| of.captured.schema_changed.clone()).unwrap_or_else(of_chain),
+                newest_full: state.newest_full(lineage),
+                newest_run: state.newest_full_run(policy),
+            },
+        })
+    }
+
+    async fn note_slot(&self, source: SourceId, slot: &SlotRecord) -> Result<(), CatalogError> {
+        self.state().slots.insert(source, slot.clone());
+        Ok(())
+    }
+}
