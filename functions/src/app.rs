@@ -7,12 +7,13 @@ use keepsake_aws::{
 };
 use keepsake_domain::{BackupId, Timestamp};
 use keepsake_postgres::catalog::PostgresCatalog;
-use keepsake_postgres::{PgBin, PostgresSource, PostgresTarget};
-use keepsake_steps::ports::{Clock, Provider, Repository, RepositoryError, Secrets};
+use keepsake_postgres::{PgBin, PostgresChanges, PostgresSource, PostgresTarget};
+use keepsake_steps::ports::{Clock, Policy, Provider, Repository, RepositoryError, Secrets};
 use keepsake_steps::{
     Dumper, Restore, Run, StandingBackup, Work, available_instance, open_backup, read_backup, renew_lease,
 };
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::OnceCell;
 
@@ -36,6 +37,7 @@ pub struct App {
     pub(crate) clients: Clients,
     pub(crate) clock: Arc<dyn Clock>,
     catalog: OnceCell<Arc<PostgresCatalog>>,
+    policies: Mutex<BTreeMap<String, Policy>>,
 }
 
 impl App {
@@ -46,6 +48,7 @@ impl App {
             clients: Clients::load().await,
             clock: Arc::new(SystemClock),
             catalog: OnceCell::new(),
+            policies: Mutex::default(),
         }
     }
 
@@ -112,6 +115,25 @@ impl App {
     ) -> Result<PostgresSource, FunctionError> {
         let url = self.secrets().connection(secret).await?;
         Ok(PostgresSource::new(url, provider, self.pg_bin()))
+    }
+
+    /// The changes of the source behind a secret. Its slot is named after the source.
+    pub(crate) async fn changes(&self, secret: &str, source: &str) -> Result<PostgresChanges, FunctionError> {
+        Ok(PostgresChanges::new(self.secrets().connection(secret).await?, source))
+    }
+
+    /// Keeps a policy for when the catalog does not answer.
+    pub(crate) fn keep_policy(&self, policy: &Policy) {
+        self.policies().insert(policy.name.clone(), policy.clone());
+    }
+
+    /// The policy as it was read last, if this process did.
+    pub(crate) fn kept_policy(&self, name: &str) -> Option<Policy> {
+        self.policies().get(name).cloned()
+    }
+
+    fn policies(&self) -> MutexGuard<'_, BTreeMap<String, Policy>> {
+        self.policies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn pg_bin(&self) -> PgBin {

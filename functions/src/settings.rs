@@ -1,6 +1,7 @@
 //! Settings, read once from the environment in `main`. Each function is given only those that it needs.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A setting that this function needs and was not given.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,8 @@ pub struct Settings {
     pub pg_bin: PathBuf,
     /// How many batches the machine reads at a time.
     pub map_concurrency: u32,
+    /// How long one call of a capture goes on.
+    pub capture_span: Duration,
     /// RDS instance class of throwaway instances.
     pub instance_class: String,
     /// Subnet group of throwaway instances.
@@ -43,6 +46,9 @@ impl Settings {
             pg_bin: text("KEEPSAKE_PG_BIN").unwrap_or_else(|| "/opt/bin".to_owned()).into(),
             // The template's own default, for a function that is called without it.
             map_concurrency: text("KEEPSAKE_MAP_CONCURRENCY").and_then(|n| n.parse().ok()).unwrap_or(4),
+            capture_span: Duration::from_secs(
+                text("KEEPSAKE_CAPTURE_SECONDS").and_then(|n| n.parse().ok()).unwrap_or(240),
+            ),
             instance_class: text("KEEPSAKE_INSTANCE_CLASS").unwrap_or_else(|| "db.t4g.medium".to_owned()),
             instance_subnet_group: text("KEEPSAKE_INSTANCE_SUBNET_GROUP"),
             instance_security_groups: list("KEEPSAKE_INSTANCE_SECURITY_GROUPS"),

@@ -62,6 +62,18 @@ impl Metric {
         Self { name, unit: "Bytes", value: value as f64 }
     }
 
+    /// A share of a hundred.
+    #[must_use]
+    pub fn percent(name: &'static str, value: u64) -> Self {
+        Self { name, unit: "Percent", value: value as f64 }
+    }
+
+    /// A span in seconds.
+    #[must_use]
+    pub fn seconds(name: &'static str, value: u64) -> Self {
+        Self { name, unit: "Seconds", value: value as f64 }
+    }
+
     /// A span in milliseconds.
     #[must_use]
     pub fn milliseconds(name: &'static str, value: u64) -> Self {

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use keepsake_functions::handlers::{
-    AlertInput, BeginInput, CopyInput, DropInput, EncryptUploadInput, FailureInput, HoldInput, RecordInput,
-    RestoreInput, RunInput, VerifyInput,
+    AlertInput, BeginInput, CaptureInput, CopyInput, DropInput, EncryptUploadInput, FailureInput,
+    GovernInput, HoldInput, RecordCaptureInput, RecordInput, RestoreInput, RunInput, VerifyInput,
 };
 use serde::de::DeserializeOwned;
 use std::path::Path;
@@ -29,6 +29,13 @@ fn every_example_event_is_what_its_handler_takes() {
     parse::<AlertInput>("alert");
     parse::<FailureInput>("record-failure");
     parse::<FailureInput>("record-failure.from-rule");
+    parse::<BeginInput>("protect");
+    parse::<CaptureInput>("capture");
+    parse::<GovernInput>("govern");
+    parse::<RecordCaptureInput>("record-capture");
+    parse::<RecordCaptureInput>("record-capture.failed");
+    parse::<RecordCaptureInput>("record-capture.from-rule");
+    parse::<AlertInput>("alert.changes-lost");
     for name in ["dump", "release-snapshot", "seal", "provision-instance"] {
         parse::<RunInput>(name);
     }

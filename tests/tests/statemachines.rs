@@ -99,7 +99,7 @@ fn a_busy_service_is_asked_again_wherever_a_machine_is_started_or_a_list_is_read
             *asked.entry(state.kind().to_owned()).or_insert(0) += 1;
         }
     }
-    assert_eq!(asked, BTreeMap::from([("Map".to_owned(), 4), ("Task".to_owned(), 1)]));
+    assert_eq!(asked, BTreeMap::from([("Map".to_owned(), 4), ("Task".to_owned(), 2)]));
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn functions_of_the_template_are_binaries_and_all_are_used() {
     let in_template: BTreeSet<String> = template::function_folders();
     assert_eq!(in_template, template::binaries());
     let mut used: BTreeSet<String> = asl::all().iter().flat_map(Machine::functions).collect();
-    used.extend(template::rule_targets());
+    used.extend(template::called_by_events());
     assert_eq!(used, template::function_timeouts().into_keys().collect());
 }
 
@@ -238,6 +238,23 @@ fn a_failed_backup_is_recorded_and_told_before_it_ends() {
         let ends = scope.ends_reachable_without(scope.start(), state);
         assert_eq!(ends, BTreeSet::from(["Completed"]), "ends without {state}");
     }
+}
+
+#[test]
+fn a_failed_capture_is_recorded_and_told_before_it_ends() {
+    let machine = asl::all().into_iter().find(|machine| machine.name == "incremental").unwrap();
+    let scope = &machine.scopes()[0];
+    for state in ["RecordFailure", "AlertFailure"] {
+        let ends = scope.ends_reachable_without(scope.start(), state);
+        assert_eq!(ends, BTreeSet::from(["Completed", "Skipped"]), "ends without {state}");
+    }
+}
+
+#[test]
+fn nobody_but_a_restore_may_open_a_key() {
+    let openers = template::statements_with("kms:Decrypt");
+    let openers: Vec<&str> = openers.iter().map(|(resource, _)| resource.as_str()).collect();
+    assert_eq!(openers, ["RestoreFunction"]);
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn lay(binary: &Path, folder: &Path, release: bool) -> Result<()> {
     }
     fs::copy(binary, &bootstrap).with_context(|| format!("cannot copy {}", binary.display()))?;
     if !release {
-        // A development binary is four times as large with its symbols; the zip of 14 of them is what deploying waits for.
+        // A development binary is four times as large with its symbols; the zip of 18 of them is what deploying waits for.
         let stripped = Command::new("strip").arg(&bootstrap).status();
         if !stripped.is_ok_and(|status| status.success()) {
             say("strip is missing; the functions stay large");

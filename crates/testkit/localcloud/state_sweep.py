@@ -7,6 +7,7 @@ nothing here enters is an error.
 """
 
 import contextvars
+import copy
 import json
 import pathlib
 import re
@@ -25,9 +26,14 @@ WORLD = contextvars.ContextVar("world")
 
 RUN = {"execution_id": "run", "policy": "nightly", "relay_seconds": 60, "test_restore": True, "notify_success": True,
        "backup_id": "backup", "copies": [{"repository": "s3://one"}, {"repository": "s3://two"}]}
+CAPTURE_RUN = {"execution_id": "run", "policy": "nightly", "source": "wedsync"}
+PROTECTED = {"ready": True, "why": "", "run": CAPTURE_RUN}
+CAPTURED = {"end_lsn": "0/1", "ended_at": "2026-11-21T01:00:00Z", "gap": "", "notice": "", "start_full": False, "more": False}
 # What any function may answer; a state takes from it what it needs.
 ANSWER = {"bucket": "work", "key": "items.json", "status": "available", "verdict": "passed", "released": False,
           "test": {"test_id": "test", "started_at": "2026-11-21T01:00:00Z"}}
+# What a failure of each machine is told as. A machine that another one starts fails as that one.
+TOLD = {"backup": "backup_failed", "incremental": "capture_failed"}
 
 # Errors that pass: one try fails, before or after it did its work. The run must end as if nothing had been.
 PASSING = [("Keepsake.Transient", False), ("Keepsake.Transient", True), ("Lambda.Unknown", True)]
@@ -41,7 +47,7 @@ STAYING = [("Keepsake.Permanent", False), ("Keepsake.Integrity", False), ("Keeps
 # A Distributed Map ends so, whatever its children's errors were.
 MAP_FAILED = "States.ExceedToleratedFailureThreshold"
 
-# Answers that lead where no error does, by state.
+# Answers that lead where no error does, by state: of the backup machine, and below of the incremental one.
 ROADS = {
     "differs": {"VerifyFinish": {"verdict": "failed"}},
     "no verdict": {"VerifyFinish": {"verdict": "inconclusive"}},
@@ -54,17 +60,27 @@ ROADS = {
     "no test restore": {"Begin": {**RUN, "test_restore": False}},
     "success is not told": {"Begin": {**RUN, "notify_success": False}},
 }
+CAPTURE_ROADS = {
+    "captured": {},
+    "another capture runs": {"Protect": {"ready": False, "why": "held", "run": None}},
+    "relays": {"Capture": [{**CAPTURED, "more": True}, CAPTURED]},
+    "relays for ever": {"Capture": {**CAPTURED, "more": True}},
+    "changes are lost": {"Capture": {**CAPTURED, "gap": "slot", "notice": "changes_lost", "start_full": True}},
+    "a full is wanted again": {"Capture": [{**CAPTURED, "start_full": True, "more": True}, CAPTURED]},
+}
 
 
 class World:
     """What the functions of one run did, and which of its states goes wrong how."""
 
     def __init__(self, road=None, faults=()):
-        self.road, self.faults = ROADS.get(road, {}), list(faults)
+        self.machine = "incremental" if road in CAPTURE_ROADS else "backup"
+        # A copy: answers in a list are used up.
+        self.road, self.faults = copy.deepcopy({**ROADS, **CAPTURE_ROADS}.get(road, {})), list(faults)
         self.lock, self.changed = threading.Lock(), threading.Condition()
         self.entered, self.calls = set(), {}
         self.lease = self.holding = self.instance = self.sealed = self.completed = False
-        self.recorded, self.told, self.waiting_lanes = False, [], 0
+        self.recorded, self.told, self.waiting_lanes, self.fulls = False, [], 0, 0
         self.failed_states, self.wrong = set(), []
 
     def left(self):
@@ -74,7 +90,7 @@ class World:
 
     def end(self):
         """What must be the same when a step ran twice."""
-        return self.sealed, self.completed, self.recorded, sorted(set(self.told)), self.left()
+        return self.sealed, self.completed, self.recorded, sorted(set(self.told)), self.fulls > 0, self.left()
 
     def act(self, function, state, payload, stop):
         """Does what the function of that name does, and answers."""
@@ -86,13 +102,15 @@ class World:
         with self.changed:
             self.change(function, payload)
             self.changed.notify_all()
-        if function == "Begin":
-            return dict(RUN)
+        answers = {"Begin": RUN, "Protect": PROTECTED, "Capture": CAPTURED}
+        if function in answers:
+            return dict(answers[function])
         return {**ANSWER, **({"status": "gone"} if function == "DropInstance" else {})}
 
     def change(self, function, payload):
-        if function == "Begin":
-            self.lease = True
+        if function in ("Begin", "Protect"):
+            # A capture that finds another one at work leases nothing.
+            self.lease = self.road.get("Protect", PROTECTED)["ready"]
         elif function == "ReleaseSnapshot":
             self.holding = False
         elif function == "Seal":
@@ -106,6 +124,9 @@ class World:
         elif function == "RecordFailure":
             self.recorded = not self.completed
             self.lease = self.holding = self.instance = False
+        elif function == "RecordCapture":
+            self.completed, self.recorded = self.completed or "run" in payload, self.recorded or "failure" in payload
+            self.lease = False
         elif function == "Alert":
             self.told.append(payload["kind"])
 
@@ -167,6 +188,9 @@ def integrate(world, resource, arguments, state, scope):
         if nested["status"] != "SUCCEEDED":
             raise engine.Failure("States.TaskFailed", json.dumps(runs._described(nested)))
         return {**runs._described(nested), "Output": json.loads(nested["output"])}
+    if resource == "arn:aws:states:::states:startExecution":
+        world.fulls += 1
+        return {"ExecutionArn": "arn:full", "StartDate": "2026-11-21T01:00:00Z"}
     function = arguments["FunctionName"].removeprefix("${").removesuffix("FunctionArn}")
     scripted = world.road.get(state)
     if isinstance(scripted, list):
@@ -225,16 +249,19 @@ def states_of(definition):
 
 
 def run(road=None, faults=()):
-    """One run of the backup machine, with the nested ones in it."""
+    """One run of the machine that the road belongs to, with the nested ones in it."""
     world = World(road, faults)
     WORLD.set(world)
-    return world, start(("backup", MACHINES["backup"]), {"policy": "nightly", "requested_by": "sweep"})
+    return world, start((world.machine, MACHINES[world.machine]), {"policy": "nightly", "requested_by": "sweep"})
 
 
 def rule(world):
     """The rule on executions that failed: it does what no state was left to do."""
-    world.change("RecordFailure", {})
-    world.change("Alert", {"kind": "backup_failed"})
+    if world.machine == "incremental":
+        world.change("RecordCapture", {"failure": {}})
+    else:
+        world.change("RecordFailure", {})
+    world.change("Alert", {"kind": TOLD[world.machine]})
 
 
 class Sweep:
@@ -250,11 +277,13 @@ class Sweep:
 
     def roads(self):
         """Every road's end, and which states it leads to."""
-        for road in [None, *ROADS]:
+        for road in [None, *ROADS, *CAPTURE_ROADS]:
             world, execution = run(road)
             problems = [f"left behind: {world.left()}"] if world.left() else []
-            if execution["status"] != "SUCCEEDED" and not (world.recorded and world.told == ["backup_failed"]):
+            if execution["status"] != "SUCCEEDED" and not (world.recorded and world.told == [TOLD[world.machine]]):
                 problems.append(f"{execution['status']}, recorded {world.recorded}, told {world.told}")
+            if road == "changes are lost" and (world.fulls, world.told) != (1, ["changes_lost"]):
+                problems.append(f"a gap started {world.fulls} fulls and told {world.told}")
             self.note(f"road {road}", "roads", world, problems)
             self.learn(world, road, (), execution)
 
@@ -278,7 +307,7 @@ class Sweep:
             problems.append(f"left behind: {world.left()}")
         if not world.recorded and not world.completed:
             problems.append("the failure was not recorded")
-        if "backup_failed" not in world.told:
+        if TOLD[world.machine] not in world.told:
             problems.append(f"told {world.told}")
         self.note(f"{at} {error} for ever", "failed for ever", world, problems)
         if not failed:

@@ -2,7 +2,10 @@
 
 mod alert;
 mod backup;
+mod capture;
 mod failed_batch;
+mod govern;
+mod record_capture;
 mod record_failure;
 mod replicate;
 mod test_restore;
@@ -13,6 +16,9 @@ pub use backup::{
     BeginInput, DumpOutput, EncryptUploadInput, EncryptUploadOutput, HoldInput, RecordInput, RecordOutput,
     Released, RunInput, begin, dump_database, encrypt_upload, hold, record, release, seal,
 };
+pub use capture::{CaptureInput, CaptureOutput, ProtectOutput, capture, protect};
+pub use govern::{GovernInput, govern};
+pub use record_capture::{RecordCaptureInput, RecordCaptureOutput, record_capture};
 pub use record_failure::{FailureInput, RECORD_FAILURE_TIME, RecordFailureOutput, record_failure};
 pub use replicate::{CopyInput, CopyOutput, replicate};
 pub use test_restore::{

@@ -93,11 +93,11 @@ pub struct StatusChange {
 
 impl StatusChange {
     /// The backup execution that this is about: a test restore names it in its input.
-    fn execution_id(&self) -> String {
+    pub(super) fn execution_id(&self) -> String {
         self.input_text("/run/execution_id").unwrap_or_else(|| self.execution_arn.clone())
     }
 
-    fn policy(&self) -> String {
+    pub(super) fn policy(&self) -> String {
         self.input_text("/run/policy").or_else(|| self.input_text("/policy")).unwrap_or_default()
     }
 
@@ -106,7 +106,7 @@ impl StatusChange {
         input.pointer(pointer)?.as_str().map(str::to_owned)
     }
 
-    fn failure(&self) -> StateFailure {
+    pub(super) fn failure(&self) -> StateFailure {
         let cause = self.cause.clone().unwrap_or_else(|| format!("the execution ended as {}", self.status));
         let error =
             self.error.clone().filter(|error| !error.is_empty()).unwrap_or_else(|| self.status.clone());

@@ -96,8 +96,28 @@ impl Cloud {
 
     /// Starts a run of a policy, as a person does from the console.
     pub fn start(&self, policy: &str) -> Result<String> {
+        self.start_machine("BackupStateMachineArn", policy)
+    }
+
+    /// A capture of a policy's changes, to its end.
+    pub fn capture(&self, policy: &str) -> Ended {
+        self.wait(&self.start_machine("IncrementalStateMachineArn", policy).unwrap())
+    }
+
+    /// One look of the governor, as its schedule makes it.
+    pub fn govern(&self, policy: &str) -> Value {
+        let folder = tempfile::tempdir().unwrap();
+        let (event, out) = (folder.path().join("event"), folder.path().join("out"));
+        std::fs::write(&event, json!({"policy": policy}).to_string()).unwrap();
+        let payload = format!("fileb://{}", event.display());
+        let invoke = ["lambda", "invoke", "--function-name", "keepsake-govern", "--payload", &payload];
+        self.aws(&[invoke.as_slice(), &[out.to_str().unwrap()]].concat()).unwrap();
+        serde_json::from_slice(&std::fs::read(out).unwrap()).unwrap()
+    }
+
+    fn start_machine(&self, machine: &str, policy: &str) -> Result<String> {
         let input = json!({"policy": policy, "requested_by": "end-to-end"}).to_string();
-        let machine = self.output("BackupStateMachineArn");
+        let machine = self.output(machine);
         let started = self.aws(&[
             "stepfunctions",
             "start-execution",
@@ -173,6 +193,23 @@ impl Cloud {
 
     /// Notices of one execution: subject and body.
     pub fn notices(&self, arn: &str) -> Vec<(String, Value)> {
+        self.notices_where(|body| body["execution_id"] == arn)
+    }
+
+    /// Waits for a notice of that kind about a source.
+    pub fn notice_of(&self, source: &str, kind: &str) -> Option<Value> {
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(60) {
+            let found = self.notices_where(|body| body["source"] == source && body["kind"] == kind).pop();
+            if let Some((_, body)) = found {
+                return Some(body);
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        None
+    }
+
+    fn notices_where(&self, fits: impl Fn(&Value) -> bool) -> Vec<(String, Value)> {
         let text = std::fs::read_to_string(std::env::var("KEEPSAKE_NOTICES").unwrap()).unwrap();
         let envelopes = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         envelopes
@@ -181,7 +218,7 @@ impl Cloud {
                 let body = serde_json::from_str(message).unwrap_or(Value::Null);
                 (envelope["Subject"].as_str().unwrap_or_default().to_owned(), body)
             })
-            .filter(|(_, body): &(String, Value)| body["execution_id"] == arn)
+            .filter(|(_, body): &(String, Value)| fits(body))
             .collect()
     }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// Every other example event, and the class of its error if it is one: the policy stands, the run's secret, bucket, lease
 /// and verdict do not.
-const EVENTS: [(&str, Option<&str>); 13] = [
+const EVENTS: [(&str, Option<&str>); 20] = [
     ("begin", None),
     ("hold-snapshot", Some("Keepsake.Permanent")),
     ("dump", Some("Keepsake.Permanent")),
@@ -21,6 +21,14 @@ const EVENTS: [(&str, Option<&str>); 13] = [
     ("drop-instance", None),
     ("record", Some("Keepsake.Integrity")),
     ("alert", None),
+    ("alert.changes-lost", None),
+    // The policy captures no changes, no run of that id is known, and there is no slot.
+    ("protect", None),
+    ("capture", Some("Keepsake.Permanent")),
+    ("record-capture", Some("Keepsake.Permanent")),
+    ("record-capture.failed", None),
+    ("record-capture.from-rule", None),
+    ("govern", None),
 ];
 
 /// These end the run that begin opened, and wait a minute for the instance that it may still create; side by side.

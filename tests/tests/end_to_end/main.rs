@@ -4,6 +4,7 @@
 //! deployment and take turns, because two cores run one backup at a time well.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
+mod captures;
 mod cloud;
 mod events;
 mod failures;

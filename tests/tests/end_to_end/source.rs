@@ -40,6 +40,38 @@ impl TestSource {
             .unwrap();
     }
 
+    /// Declares the policy anew, with these fields.
+    pub fn change(&self, cloud: &Cloud, policy: Value) {
+        self.declare(cloud, policy);
+    }
+
+    /// Name of the source's replication slot and publication.
+    pub fn slot(&self) -> String {
+        format!("keepsake_{}", self.name)
+    }
+
+    /// Somebody drops the slot.
+    pub async fn drop_slot(&self) {
+        self.client()
+            .await
+            .query_one("select pg_drop_replication_slot($1)::text", &[&self.slot()])
+            .await
+            .unwrap();
+    }
+
+    /// Gives the server its slot back: it has 20 for all tests.
+    pub async fn unprotect(&self) {
+        self.drop_slot().await;
+    }
+
+    /// Restores the newest state that stands, changes and all.
+    pub async fn restore_newest(&self, cloud: &Cloud) -> Client {
+        let repository = cloud.text("repository");
+        // Names the source: the repository holds more than one.
+        let backup_id = self.newest_backup(cloud, &repository);
+        self.restore_with(cloud, &repository, &["--backup", &backup_id, "--latest"]).await
+    }
+
     fn declare(&self, cloud: &Cloud, overrides: Value) {
         let recipient = recovery_recipient(&cloud.text("recovery_key"));
         let mut policy = json!({
@@ -75,24 +107,19 @@ impl TestSource {
 
     /// Restores the newest backup from `repository` by the command line and the recovery key into a new database.
     pub async fn restore_from(&self, cloud: &Cloud, repository: &str) -> Client {
+        let backup_id = self.newest_backup(cloud, repository);
+        self.restore_with(cloud, repository, &["--backup", &backup_id]).await
+    }
+
+    async fn restore_with(&self, cloud: &Cloud, repository: &str, what: &[&str]) -> Client {
         let target = format!("{}_restored", self.name);
         let admin = connect(&cloud.source_url()).await;
         admin.batch_execute(&format!("drop database if exists {target}; ")).await.unwrap();
         admin.batch_execute(&format!("create database {target} template template0")).await.unwrap();
         let url = format!("{}/{target}", cloud.source_url().rsplit_once('/').unwrap().0);
-        let backup_id = self.newest_backup(cloud, repository);
         let key = cloud.text("recovery_key");
-        let restored = cloud.keepsake(&[
-            "restore",
-            "--repo",
-            repository,
-            "--backup",
-            &backup_id,
-            "--to",
-            &url,
-            "--key-file",
-            &key,
-        ]);
+        let restore = ["restore", "--repo", repository, "--to", &url, "--key-file", &key];
+        let restored = cloud.keepsake(&[restore.as_slice(), what].concat());
         let said = String::from_utf8_lossy(&restored.stderr).into_owned();
         assert!(restored.status.success(), "{said}{}", String::from_utf8_lossy(&restored.stdout));
         connect(&url).await

@@ -74,12 +74,18 @@ pub fn substitutions(name: &str) -> BTreeSet<String> {
     inside.map(|line| line.trim().split(':').next().unwrap().to_owned()).collect()
 }
 
-/// Logical ids of the functions that the rule on failed executions calls.
-pub fn rule_targets() -> BTreeSet<String> {
-    let lines = &blocks("Resources")["FailedExecutionRule"];
-    let arns =
-        lines.iter().filter_map(|line| line.trim().strip_prefix("Arn: !GetAtt ")?.strip_suffix(".Arn"));
-    arns.filter(|name| name.ends_with("Function")).map(str::to_owned).collect()
+/// Logical ids of the functions that a rule on events or a schedule calls.
+pub fn called_by_events() -> BTreeSet<String> {
+    let mut called = BTreeSet::new();
+    for lines in blocks("Resources").values() {
+        if !matches!(value(lines, "Type"), Some("AWS::Events::Rule" | "AWS::Scheduler::Schedule")) {
+            continue;
+        }
+        let arns =
+            lines.iter().filter_map(|line| line.trim().strip_prefix("Arn: !GetAtt ")?.strip_suffix(".Arn"));
+        called.extend(arns.filter(|name| name.ends_with("Function")).map(str::to_owned));
+    }
+    called
 }
 
 /// Trimmed lines of each IAM statement that allows an action by its name, by the logical id of its resource, in the template's order
