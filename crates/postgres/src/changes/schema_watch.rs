@@ -17,6 +17,10 @@ const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtext('keepsake_capture'))";
 const THERE: &str = "SELECT count(*) = 2 FROM pg_event_trigger
     WHERE evtname IN ('keepsake_capture_ddl', 'keepsake_capture_drop') AND evtenabled <> 'D'";
 
+/// What the functions do, in the order of the statements.
+const BODIES: &str = "SELECT p.prosrc FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+    WHERE n.nspname = $1::text ORDER BY p.proname DESC";
+
 fn statements(version: u32) -> String {
     include_str!("schema_watch.sql")
         .replace("@schema@", CAPTURE_SCHEMA)
@@ -25,13 +29,18 @@ fn statements(version: u32) -> String {
         .replace("@state@", &publication::state_of_table(version))
 }
 
-/// Makes schema, functions and event triggers of ours, or makes them anew. `None` when they stand, else why not, in the
-/// server's words: whoever may not make them can be protected without.
+/// Makes schema, functions and event triggers of ours, or makes them anew if they are not what they should be. `None` when
+/// they stand, else why not, in the server's words: whoever may not make them can be protected without. A second call
+/// changes nothing.
 ///
 /// # Errors
 /// Only when the server could not be asked.
 pub(super) async fn install(session: &Session) -> Result<Option<String>, SourceError> {
-    let sql = format!("BEGIN; {LOCK}; {}; COMMIT", statements(session.version));
+    let statements = statements(session.version);
+    if stands(session, &statements).await? {
+        return Ok(None);
+    }
+    let sql = format!("BEGIN; {LOCK}; {statements}; COMMIT");
     let Err(error) = session.client.batch_execute(&sql).await else { return Ok(None) };
     if sql_state(session.cause(&error)).is_none() {
         return Err(session.failed(ACT, &error).into());
@@ -41,6 +50,14 @@ pub(super) async fn install(session: &Session) -> Result<Option<String>, SourceE
         return Ok(None);
     }
     Ok(Some(keepsake_domain::chain(&session.failed(ACT, &error))))
+}
+
+/// Whether the event triggers are there and their functions do what these statements say.
+async fn stands(session: &Session, statements: &str) -> Result<bool, SourceError> {
+    let there: bool = session.one(ACT, THERE, &[]).await?.get(0);
+    let found = session.all(ACT, BODIES, &[&CAPTURE_SCHEMA]).await?;
+    let found = found.iter().map(|row| row.get::<_, &str>(0));
+    Ok(there && found.eq(statements.split("$keepsake$").skip(1).step_by(2)))
 }
 
 /// Removes them, unless another source of this database needs them; answers what went.

@@ -1,6 +1,10 @@
 -- What protect makes where it may create event triggers. Every user's statement that defines something runs through
 -- noted(), so nothing in it may fail that statement, and what it waits for is bounded.
 
+-- First of all, so that those that stand do not tell of what follows.
+DROP EVENT TRIGGER IF EXISTS @schema@_ddl;
+DROP EVENT TRIGGER IF EXISTS @schema@_drop;
+
 CREATE SCHEMA IF NOT EXISTS @schema@;
 COMMENT ON SCHEMA @schema@ IS 'Keepsake captures the changes of this database; keepsake unprotect removes this schema.';
 
@@ -71,8 +75,6 @@ END $keepsake$;
 
 REVOKE ALL ON FUNCTION @schema@.noted() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @schema@.note(text, text, text) FROM PUBLIC;
-DROP EVENT TRIGGER IF EXISTS @schema@_ddl;
-DROP EVENT TRIGGER IF EXISTS @schema@_drop;
 CREATE EVENT TRIGGER @schema@_ddl ON ddl_command_end EXECUTE FUNCTION @schema@.noted();
 CREATE EVENT TRIGGER @schema@_drop ON sql_drop EXECUTE FUNCTION @schema@.noted();
 -- Also for who works as a replica.

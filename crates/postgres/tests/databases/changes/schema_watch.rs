@@ -242,3 +242,28 @@ async fn of_two_sources_on_one_database_the_last_takes_the_watch_away() {
     assert_eq!(published(&other).await, ["t", "u"]);
     assert!(other.unprotect().await.unwrap().removed.contains(&watch));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn protecting_again_leaves_the_watch_as_it_is_and_mends_it_without_a_word_in_the_stream() {
+    let db = Database::source().await;
+    let (changes, protection) = protected(&db).await;
+    let made = "SELECT string_agg(xmin::text, ' ' ORDER BY oid) FROM pg_event_trigger";
+    let made = async || db.client().await.query_one(made, &[]).await.unwrap().get::<_, String>(0);
+    let first = made().await;
+    protected(&db).await;
+    assert_eq!(made().await, first);
+
+    db.run(
+        "CREATE OR REPLACE FUNCTION keepsake_capture.note(event text, tag text, path text)
+         RETURNS void LANGUAGE plpgsql AS 'BEGIN END'",
+    )
+    .await;
+    protected(&db).await;
+    assert_ne!(made().await, first);
+    // Only what follows is told, not what protect did to what watches.
+    db.run("CREATE TABLE t (n integer PRIMARY KEY)").await;
+    let (told, _) = told(&changes, protection.lsn).await;
+    let of: Vec<&str> = told.iter().map(|one| one["command"].as_str().unwrap()).collect();
+    assert_eq!(of, ["CREATE TABLE"]);
+    assert_eq!(published(&changes).await, ["t"]);
+}
