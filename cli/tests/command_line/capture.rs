@@ -44,6 +44,12 @@ impl Captured {
         ended(&mut self.command(what, more))
     }
 
+    /// A full backup that joins what is captured.
+    fn backup(&self, more: &[&str]) -> Ended {
+        self.source.wait_for_older_writers();
+        self.run("backup", more)
+    }
+
     /// One transaction of one row.
     fn insert(&self, id: u32) {
         self.source.sql(&format!("INSERT INTO guests VALUES ({id}, repeat('guest {id} ', 500))"));
@@ -102,7 +108,7 @@ impl Captured {
 fn changes_behind_a_full_backup_are_captured_once_also_when_a_capture_is_killed() {
     let captured = Captured::protected();
     captured.insert(1);
-    captured.run("backup", &[]).ok();
+    captured.backup(&[]).ok();
     captured.insert(2);
     let first = captured.run("capture", &["--once", "--json"]).ok().json();
     assert_eq!((&first["transactions"], &first["changes"]), (&2.into(), &2.into()), "{first}");
@@ -140,7 +146,7 @@ fn changes_behind_a_full_backup_are_captured_once_also_when_a_capture_is_killed(
 #[test]
 fn what_was_defined_is_named_by_capture_and_window_and_no_manifest_holds_its_statement() {
     let captured = Captured::protected();
-    captured.run("backup", &[]).ok();
+    captured.backup(&[]).ok();
     captured.run("capture", &["--once"]).ok();
     captured.source.sql("ALTER TABLE guests ADD COLUMN word text DEFAULT 'a secret word'");
     captured.source.sql("CREATE INDEX by_word ON guests (word)");
@@ -168,7 +174,7 @@ fn a_table_that_is_made_while_a_capture_follows_comes_back_and_one_without_a_key
     until("the table joins", || captured.source.sql(published).trim() == "1");
     // Whoever writes on this server just then, for other tests too, keeps a full from joining.
     until("a full joins behind that", || {
-        captured.run("backup", &[]).ok();
+        captured.backup(&[]).ok();
         let span = captured.window()["spans"].as_array().unwrap().last().unwrap().clone();
         span["newest"] != span["oldest"]
     });
@@ -197,7 +203,7 @@ fn a_slot_that_is_dropped_is_a_gap_that_is_told_and_a_damaged_segment_is_found()
     let captured = Captured::protected();
     let shown = ended(&mut command(&["window", "--repo", &captured.bench.repo()])).ok().stdout;
     assert!(shown.contains("nothing can be restored: no full backup stands"), "{shown}");
-    captured.run("backup", &[]).ok();
+    captured.backup(&[]).ok();
     captured.insert(1);
     captured.run("capture", &[]).ok();
     captured.source.sql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()");
@@ -211,7 +217,7 @@ fn a_slot_that_is_dropped_is_a_gap_that_is_told_and_a_damaged_segment_is_found()
     assert!(told.json()["gap"].as_str().unwrap().contains("slot"));
     let gap = captured.window()["gaps"][0].clone();
     assert_eq!((&gap["reason"], gap.get("before")), (&"lost".into(), None), "{gap}");
-    captured.run("backup", &[]).ok();
+    captured.backup(&[]).ok();
     captured.insert(3);
     captured.run("capture", &[]).ok();
     assert_eq!(captured.window()["spans"].as_array().unwrap().len(), 2, "{}", captured.window());
@@ -242,7 +248,7 @@ fn a_copy_restores_to_a_point_in_time_by_itself_and_tells_its_rpo() {
         ended(command.env("TMPDIR", captured.bench.path("tmp"))).ok().json()
     };
     let copied = || answer(&["replicate", "--repo", &repo, "--to", &copy]);
-    captured.run("backup", &["--copy-to", &copy]).ok();
+    captured.backup(&["--copy-to", &copy]).ok();
     captured.insert(1);
     captured.run("capture", &[]).ok();
     let first = copied();

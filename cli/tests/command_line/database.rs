@@ -123,6 +123,14 @@ impl Database {
         psql(&self.url(), statements)
     }
 
+    /// Waits until every transaction of this server that is open now is over, those of other tests too: one that was
+    /// open when changes began, and still is in a full backup's snapshot, keeps that backup from joining them.
+    pub fn wait_for_older_writers(&self) {
+        let next = self.sql("SELECT pg_snapshot_xmax(pg_current_snapshot())");
+        let are_over = format!("SELECT pg_snapshot_xmin(pg_current_snapshot()) >= '{}'::xid8", next.trim());
+        until("the transactions of before are over", || self.sql(&are_over).trim() == "t");
+    }
+
     /// Everything that can be compared: rows, sequences, large objects, and the schema.
     pub fn content(&self) -> Vec<String> {
         let mut content = self.rows();

@@ -31,7 +31,9 @@ impl Protected {
         protected
     }
 
+    /// A full backup that joins what is captured.
     pub fn backup(&self) {
+        self.source.wait_for_older_writers();
         let repo = self.bench.repo();
         let recipient = &self.bench.recipient;
         let mut command =
