@@ -175,6 +175,8 @@ fn a_table_that_is_made_while_a_capture_follows_comes_back_and_one_without_a_key
     // Whoever writes on this server just then, for other tests too, keeps a full from joining.
     until("a full joins behind that", || {
         captured.backup(&[]).ok();
+        let segments = captured.manifests().len();
+        until("a segment ends behind it", || captured.manifests().len() > segments);
         let span = captured.window()["spans"].as_array().unwrap().last().unwrap().clone();
         span["newest"] != span["oldest"]
     });

@@ -5,11 +5,13 @@ use crate::begin_backup::{BeginCatalog, BeginRequest, open_run_of};
 use crate::capture_changes::{SegmentBounds, Until, capture_changes};
 use crate::capture_record::{Tally, catch_up, note_chains, record};
 use crate::chain::{Capture, ProtectedSource, protect_source};
+use crate::newest_changes::newest_changes;
 use crate::ports::{
     CaptureLog, CatalogError, Clock, CompletedBackup, Executions, FailureRecord, Lease, Leases, Policies,
     Policy,
 };
 use crate::record_failure::{give_back_unopened, open_and_fail};
+use keepsake_archive::ChangesLayout;
 use keepsake_domain::{
     CaptureMode, CapturePolicy, ExecutionRowId, FencingToken, LocationId, NoticeKind, Position, RunKind,
     SourceId, full_wanted,
@@ -166,6 +168,14 @@ pub async fn capture_for_run(
     relay: Duration,
 ) -> Result<CaptureStep, StepError> {
     renew(catalog, run).await?;
+    // A call of this run may have died behind its segments: what it found is told by this one.
+    if let Some((lineage, known)) = catalog.log.position(run.source_id, run.location_id).await?
+        && let Ok(layout) = ChangesLayout::new(capture.name, lineage)
+        && let Some(newest) = newest_changes(capture.repository, &layout, Some(known.lsn)).await?
+    {
+        let end = newest.boundary().position.lsn;
+        catch_up(catalog.log, capture.repository, run, &layout, end).await?;
+    }
     let is_continuous = run.capture.mode == CaptureMode::Continuous;
     let until = if is_continuous { Until::After(relay) } else { Until::CaughtUpOr(relay) };
     let span = Duration::from_secs(u64::from(run.capture.segment_seconds));

@@ -66,7 +66,11 @@ BEGIN
         BEGIN
             EXECUTE format('ALTER PUBLICATION %I %s TABLE ONLY %I.%I', change.pubname,
                            CASE WHEN change.is_new THEN 'ADD' ELSE 'DROP' END, change.nspname, change.relname);
-        EXCEPTION WHEN OTHERS THEN
+        EXCEPTION WHEN lock_not_available THEN
+            -- One wait for the whole statement, however many tables it touches. The next boundary sees to them.
+            RAISE LOG 'keepsake: publication % is locked by another transaction and stays as it is', change.pubname;
+            EXIT;
+        WHEN OTHERS THEN
             -- The next boundary sees to it.
             RAISE LOG 'keepsake: publication % stays as it is: %', change.pubname, SQLERRM;
         END;

@@ -1,5 +1,6 @@
-//! Foreign keys between a table that was brought to a point in time and one that holds the backup's rows, since its changes
-//! are not captured: rows of one may refer to rows that the other does not hold at that point.
+//! Foreign keys from or to a table that holds the backup's rows in a restore to a point in time, since its changes are not
+//! captured: rows of one side may refer to rows that the other does not hold at that point. Of a partitioned table it is
+//! enough that one partition is such a one, also where both sides are the same table.
 //!
 //! Such a key is tried by itself, behind everything else. If rows stand against it, it is made without looking at them, and
 //! told: a restore of hours must not fail in its last minute for rows that the source never had side by side.
@@ -50,7 +51,7 @@ pub(super) async fn part<'a>(
     let mut apart = BTreeSet::new();
     let mut uncertain = Vec::new();
     for ((line, comment), key) in candidates.iter().zip(keys) {
-        if old.contains(&key.table) != old.contains(&key.refers_to) {
+        if old.contains(&key.table) || old.contains(&key.refers_to) {
             apart.extend([Some(*line), *comment].into_iter().flatten());
             uncertain.push(key);
         }

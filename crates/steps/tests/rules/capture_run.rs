@@ -307,6 +307,30 @@ async fn what_a_capture_wrote_before_it_died_is_known_to_the_catalog_once_the_ne
     assert_eq!(bench.catalog.leases(), []);
 }
 
+/// The state machine calls again, within the same run.
+#[tokio::test(start_paused = true)]
+async fn what_a_call_wrote_before_it_died_is_told_by_the_next_call_of_its_run() {
+    for is_gap in [false, true] {
+        let bench = Bench::new(CaptureMode::Scheduled);
+        bench.run("first").await;
+        let run = bench.begun("second").await;
+        bench.protect(&run).await;
+        bench.source.commit(4, 10);
+        if is_gap {
+            bench.source.drop_slot();
+        } else {
+            bench.source.change_schema();
+        }
+        let bounds = SegmentBounds::default();
+        capture_changes(&bench.capture(), bounds, Until::CaughtUp, &|_| {}).await.unwrap();
+        let step = bench.step(&run).await;
+        let notice = if is_gap { NoticeKind::ChangesLost } else { NoticeKind::SchemaChanged };
+        assert_eq!((step.notice, step.gap.is_some()), (Some(notice), is_gap));
+        bench.complete(&run).await;
+        assert_eq!(bench.run("third").await.notice, None, "told once");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_capture_that_was_stopped_before_it_began_blocks_nobody_and_begins_no_more() {
     let bench = Bench::new(CaptureMode::Scheduled);

@@ -183,9 +183,13 @@ async fn a_slot_that_is_being_made_while_the_source_is_given_free_does_not_stay(
     let renewal = tokio::spawn(async move {
         renewing.protect(&ProtectWishes { only_if_wanted: true, ..ProtectWishes::default() }).await
     });
-    while !traces(&db).await.contains(&format!("slot {}", slot_of(&db))) {
-        assert!(!renewal.is_finished(), "it waits for the user's transaction");
-    }
+    let begins = async {
+        while !traces(&db).await.contains(&format!("slot {}", slot_of(&db))) {
+            assert!(!renewal.is_finished(), "it waits for the user's transaction");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), begins).await.expect("the slot is begun");
     db.run(&format!("DROP PUBLICATION {}", slot_of(&db))).await;
     user.batch_execute("COMMIT").await.unwrap();
     let error = renewal.await.unwrap().unwrap_err();
