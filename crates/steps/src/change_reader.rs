@@ -15,10 +15,12 @@ use keepsake_domain::{
     Bound, FailureClass, Lsn, RecoveryTarget, TableName, Timestamp, TransactionSnapshot, widen_xid,
 };
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-/// A batch is closed when it takes this much memory: some 100,000 small rows, beside which the cost of a transaction and of
-/// looking at each table is nothing. One is gathered while one waits and one is applied, so a replay takes 100 MiB.
-pub const BATCH_BYTES: usize = 32 << 20;
+/// A batch is closed when it takes this much memory: some 200,000 small rows. The more changes of a row fall into one batch,
+/// the fewer reach the server (docs/performance.md has what that is worth). One is gathered while one waits and one is
+/// applied, so a replay takes up to 300 MiB.
+pub const BATCH_BYTES: usize = 96 << 20;
 
 /// What a replay is told before it begins.
 #[derive(Debug)]
@@ -57,7 +59,7 @@ impl From<ReachedTransaction> for LastTransaction {
 pub struct ChangeReader {
     rules: ReplayRules,
     /// Of the segment that is being read, by object id.
-    relations: HashMap<u32, (Relation, Option<RowLayout>)>,
+    relations: HashMap<u32, (Relation, Option<Arc<RowLayout>>)>,
     /// A number of the time of this segment, to widen the others by.
     near_xid: u64,
     open: Option<Open>,
@@ -248,10 +250,10 @@ impl ChangeReader {
     /// Empties the tables at once. The rows of a partition that this server may have put into others cannot be told from
     /// theirs, so they are emptied together or not at all.
     fn truncate(&mut self, lsn: Lsn, relations: &[u32]) -> Result<Option<ChangeBatch>, StepError> {
-        let mut emptied: BTreeMap<TableName, (RowLayout, usize)> = BTreeMap::new();
+        let mut emptied: BTreeMap<Arc<TableName>, (Arc<RowLayout>, usize)> = BTreeMap::new();
         for relation in relations {
             let layout = self.layout(*relation, lsn)?;
-            emptied.entry(layout.table().clone()).or_insert_with(|| (layout, 0)).1 += 1;
+            emptied.entry(Arc::clone(layout.table())).or_insert_with(|| (layout, 0)).1 += 1;
         }
         for (table, (_, parts)) in &emptied {
             if *parts != self.rules.destinations.parts_of(table) {
@@ -266,13 +268,13 @@ impl ChangeReader {
         Ok(None)
     }
 
-    fn layout(&mut self, relation: u32, lsn: Lsn) -> Result<RowLayout, StepError> {
+    fn layout(&mut self, relation: u32, lsn: Lsn) -> Result<Arc<RowLayout>, StepError> {
         let known = self.relations.get_mut(&relation);
         let (relation, layout) =
             known.ok_or_else(|| strange(lsn, "a change of a table that was not described"))?;
         match layout {
-            Some(layout) => Ok(layout.clone()),
-            None => Ok(layout.insert(self.rules.destinations.layout(relation)?).clone()),
+            Some(layout) => Ok(Arc::clone(layout)),
+            None => Ok(Arc::clone(layout.insert(Arc::new(self.rules.destinations.layout(relation)?)))),
         }
     }
 

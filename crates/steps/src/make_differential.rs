@@ -5,7 +5,7 @@ mod output;
 
 use crate::StepError;
 use crate::chain::RunKey;
-use crate::change_reader::{BATCH_BYTES, ChangeReader, ReplayRules};
+use crate::change_reader::{ChangeReader, ReplayRules};
 use crate::check_segments::check_all;
 use crate::differential::{StandingDifferential, differential_keys, read_differential};
 use crate::list_backups::StandingBackup;
@@ -28,6 +28,9 @@ use uuid::Uuid;
 /// What one reading of the segments may gather. The segments are read once to look at them, and once for each part of this size
 /// of what they come to; with the batch that is written and the buffers of a stream a run takes twice this memory.
 pub const FOLD_BYTES: usize = 256 << 20;
+
+/// One batch of a differential: who restores it holds three.
+const BATCH_BYTES: usize = 32 << 20;
 
 /// What making a differential works with.
 pub struct Making<'a> {

@@ -20,6 +20,7 @@ use keyed::KeyedRows;
 pub(crate) use share::{HashRange, Parting, Share, Survey};
 use share::{Takes, after};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use whole_rows::WholeRows;
 
 /// What a row costs beside its bytes: its place in a table of hashes, twice, with what is known of it.
@@ -28,8 +29,10 @@ const ROW_OVERHEAD_BYTES: usize = 200;
 /// The net changes of a batch that is being gathered.
 #[derive(Debug, Default)]
 pub(crate) struct NetChanges {
-    tables: BTreeMap<TableName, NetTable>,
+    tables: BTreeMap<Arc<TableName>, NetTable>,
     share: Share,
+    /// Of all tables; asked for behind each change.
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -76,11 +79,7 @@ impl NetChanges {
 
     /// Bytes of memory that the batch takes, about.
     pub fn bytes(&self) -> usize {
-        let bytes = |table: &NetTable| match &table.rows {
-            Rows::Keyed(rows) => rows.bytes(),
-            Rows::Whole(rows) => rows.bytes(),
-        };
-        self.tables.values().map(bytes).sum()
+        self.bytes
     }
 
     /// Whether changes of this layout can join. Those of a table whose replica identity was altered cannot: what was
@@ -99,14 +98,10 @@ impl NetChanges {
     }
 
     fn inserted(&mut self, layout: &RowLayout, new: CopyRow, at: Lsn) -> Result<(), StepError> {
-        let table = self.table(layout);
-        let inserted = match &mut table.rows {
+        self.change(layout, at, |rows| match rows {
             Rows::Keyed(rows) => rows.insert(new, at),
             Rows::Whole(rows) => rows.insert(new, at),
-        };
-        inserted.map_err(|why| cannot_follow(layout, why, at))?;
-        self.keep_within_limit();
-        Ok(())
+        })
     }
 
     /// A row is changed.
@@ -128,15 +123,11 @@ impl NetChanges {
                 (Takes::Before | Takes::Neither, _) => return Ok(()),
             }
         }
-        let table = self.table(layout);
-        let updated = match (&mut table.rows, before, old) {
+        self.change(layout, at, |rows| match (rows, before, old) {
             (Rows::Keyed(rows), before, _) => rows.update(before, new, at),
             (Rows::Whole(rows), Some(before), Some(Old::Full(_))) => rows.update(before, &new, at),
             (Rows::Whole(_), ..) => Err(Impossible::NotNamed),
-        };
-        updated.map_err(|why| cannot_follow(layout, why, at))?;
-        self.keep_within_limit();
-        Ok(())
+        })
     }
 
     /// A row is deleted.
@@ -155,13 +146,25 @@ impl NetChanges {
         row: CopyRow,
         at: Lsn,
     ) -> Result<(), StepError> {
-        let table = self.table(layout);
-        let deleted = match (&mut table.rows, old) {
+        self.change(layout, at, |rows| match (rows, old) {
             (Rows::Keyed(rows), _) => rows.delete(&row, at),
             (Rows::Whole(rows), Some(Old::Full(_))) => rows.delete(row, at),
             (Rows::Whole(_), _) => Err(Impossible::NotNamed),
-        };
-        deleted.map_err(|why| cannot_follow(layout, why, at))?;
+        })
+    }
+
+    fn change(
+        &mut self,
+        layout: &RowLayout,
+        at: Lsn,
+        change: impl FnOnce(&mut Rows) -> Result<(), Impossible>,
+    ) -> Result<(), StepError> {
+        let rows = &mut self.table(layout).rows;
+        let before = rows.bytes();
+        let changed = change(rows);
+        let after = rows.bytes();
+        self.bytes = self.bytes - before + after;
+        changed.map_err(|why| cannot_follow(layout, why, at))?;
         self.keep_within_limit();
         Ok(())
     }
@@ -171,7 +174,7 @@ impl NetChanges {
         let Share::Keys(_, range, limit) = self.share else { return };
         let mut range = range;
         // Ends: a range of 2^64 is halved 64 times at most.
-        while self.bytes() > limit && range.from < range.to {
+        while self.bytes > limit && range.from < range.to {
             range = range.half();
             for table in self.tables.values_mut() {
                 match &mut table.rows {
@@ -179,6 +182,7 @@ impl NetChanges {
                     Rows::Whole(rows) => rows.keep(range),
                 }
             }
+            self.bytes = self.tables.values().map(|table| table.rows.bytes()).sum();
         }
         if let Share::Keys(_, kept, _) = &mut self.share {
             *kept = range;
@@ -193,7 +197,8 @@ impl NetChanges {
         let table = self.table(layout);
         table.is_emptied = true;
         table.key = layout.key().to_vec();
-        table.rows = Rows::of(layout.key(), true);
+        let gone = std::mem::replace(&mut table.rows, Rows::of(layout.key(), true)).bytes();
+        self.bytes -= gone;
     }
 
     /// The batch that it comes to.
@@ -201,12 +206,16 @@ impl NetChanges {
         ChangeBatch {
             from,
             to,
-            tables: self.tables.into_iter().map(|(table, net)| net.into_change(table)).collect(),
+            tables: self
+                .tables
+                .into_iter()
+                .map(|(table, net)| net.into_change(TableName::clone(&table)))
+                .collect(),
         }
     }
 
     fn table(&mut self, layout: &RowLayout) -> &mut NetTable {
-        self.tables.entry(layout.table().clone()).or_insert_with(|| NetTable {
+        self.tables.entry(Arc::clone(layout.table())).or_insert_with(|| NetTable {
             columns: layout.columns().to_vec(),
             key: layout.key().to_vec(),
             is_emptied: false,
@@ -221,6 +230,13 @@ impl Rows {
             Self::Whole(WholeRows::new(is_emptied))
         } else {
             Self::Keyed(KeyedRows::new(key.to_vec(), is_emptied))
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Keyed(rows) => rows.bytes(),
+            Self::Whole(rows) => rows.bytes(),
         }
     }
 }

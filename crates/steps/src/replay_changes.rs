@@ -18,6 +18,7 @@ use keepsake_domain::{
 };
 use std::collections::BTreeMap;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::task::JoinSet;
 
 /// A segment with the key that opens it.
 #[derive(Debug, Clone)]
@@ -83,9 +84,12 @@ pub async fn replay_changes(
     // One batch is gathered while one waits and one is applied.
     let (to, batches) = channel(1);
     let reading = read_all(restore.repository.as_ref(), replay, &mut reader, standing, to, read);
-    let (sequences, applied) = tokio::join!(reading, apply_all(applier.as_mut(), batches));
+    // On a thread of its own: gathering a batch keeps this one busy. Who drops this drops the task too.
+    let mut applying = JoinSet::new();
+    applying.spawn(apply_all(applier, batches));
+    let (sequences, applied) = tokio::join!(reading, applying.join_next());
     // A reader whose batches nobody takes only saw that.
-    applied?;
+    let mut applier = applied.and_then(Result::ok).ok_or_else(applier_gone)??;
     let sequences = sequences?;
     target.end_changes(&replay.not_captured).await?;
     let changed = applier.applied().await?;
@@ -202,18 +206,22 @@ pub(crate) async fn read_segments(
 }
 
 async fn send(to: &Sender<ChangeBatch>, batch: ChangeBatch) -> Result<(), StepError> {
-    to.send(batch).await.map_err(|_| StepError::WorkerDied { what: "applying changes".to_owned() })
+    to.send(batch).await.map_err(|_| applier_gone())
 }
 
 async fn apply_all(
-    applier: &mut dyn ChangeApplier,
+    mut applier: Box<dyn ChangeApplier>,
     mut batches: Receiver<ChangeBatch>,
-) -> Result<(), StepError> {
+) -> Result<Box<dyn ChangeApplier>, StepError> {
     // Ends when the reader has sent its last one, or failed.
     while let Some(batch) = batches.recv().await {
         applier.apply(&batch).await?;
     }
-    Ok(())
+    Ok(applier)
+}
+
+fn applier_gone() -> StepError {
+    StepError::WorkerDied { what: "applying changes".to_owned() }
 }
 
 /// Hands every record of a segment to `take`, and answers what it held.

@@ -5,6 +5,7 @@ use keepsake_archive::pgoutput::{Relation, ReplicaIdentity, Tuple};
 use keepsake_archive::{CopyRow, Part};
 use keepsake_domain::{FailureClass, TableName};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The tables of a full backup: where the rows of each go, and in which order its columns are compared.
 #[derive(Debug, Clone)]
@@ -58,7 +59,7 @@ impl Destinations {
             )));
         }
         Ok(RowLayout {
-            table: destination.table.clone(),
+            table: Arc::new(destination.table.clone()),
             columns: destination.columns.clone(),
             key: key(relation, &places),
             places,
@@ -86,7 +87,7 @@ fn does_not_fit(what: &str) -> StepError {
 /// Of one table of the stream.
 #[derive(Debug, Clone)]
 pub(crate) struct RowLayout {
-    table: TableName,
+    table: Arc<TableName>,
     columns: Vec<String>,
     /// Places in `columns`; empty where only all of them together name a row.
     key: Vec<usize>,
@@ -96,7 +97,7 @@ pub(crate) struct RowLayout {
 
 impl RowLayout {
     /// The table that the rows go into.
-    pub fn table(&self) -> &TableName {
+    pub fn table(&self) -> &Arc<TableName> {
         &self.table
     }
 

@@ -1,7 +1,7 @@
 //! `cargo x bench incremental`: the same changes captured from a database and from one with ten times the rows.
 
 use super::contender::{Contender, rounds};
-use super::writes::Protected;
+use super::writes::{Protected, make};
 use super::{Bench, environment, table};
 use crate::say;
 use anyhow::Result;
@@ -13,8 +13,11 @@ pub fn run(bench: &Bench) -> Result<()> {
     environment::print(bench)?;
     let (rows, changes) = (bench.options.rows, bench.options.changes);
     say(&format!("making {rows} and {} rows, and {changes} changes of each", rows * 10));
-    let small = Protected::new(bench, "small", rows)?;
-    let large = Protected::new(bench, "large", rows * 10)?;
+    // A slot reads the log of all databases. Behind both slots lies the same: the changes of both.
+    make(bench, "small", rows)?;
+    make(bench, "large", rows * 10)?;
+    let small = Protected::of(bench, "small", rows)?;
+    let large = Protected::of(bench, "large", rows * 10)?;
     for source in [&small, &large] {
         source.write(changes, rows)?;
         let pretty = "SELECT pg_size_pretty(pg_database_size(current_database()))";

@@ -16,7 +16,7 @@ pub fn run(bench: &Bench) -> Result<()> {
     environment::print(bench)?;
     let mut lines = Vec::new();
     let mut peaks = Vec::new();
-    for (name, share) in [("tenth", 0.1), ("whole", 1.0)] {
+    for (name, share) in [("tenth", 0.1), ("half", 0.5), ("whole", 1.0)] {
         let gigabytes = bench.options.transaction_gb * share;
         let rows = (gigabytes * 1e9 / ROW_BYTES).ceil().max(1.0);
         say(&format!("one transaction of {gigabytes} GB, {rows:.0} rows"));
@@ -49,9 +49,10 @@ pub fn run(bench: &Bench) -> Result<()> {
     }
     println!("\n| GB of one transaction | rows | s | peak MiB of keepsake |\n|---|---|---|---|");
     lines.iter().for_each(|line| println!("{line}"));
-    if let ([tenth, whole], false) = (peaks.as_slice(), bench.options.smoke) {
+    if let ([_, half, whole], false) = (peaks.as_slice(), bench.options.smoke) {
+        // A short one ends before every buffer was in use; what grows with the transaction shows between long ones.
         println!();
-        table::at_most("memory for ten times the transaction", 1.25, whole / tenth);
+        table::at_most("memory for twice the transaction", 1.1, whole / half);
     }
     Ok(())
 }

@@ -23,9 +23,13 @@ pub struct Protected<'a> {
 impl<'a> Protected<'a> {
     /// Makes the database with so many rows, and protects it.
     pub fn new(bench: &'a Bench, name: &'static str, rows: u64) -> Result<Self> {
-        bench.ask(&bench.database, &format!("CREATE DATABASE \"{name}\" TEMPLATE template0"))?;
+        make(bench, name, rows)?;
+        Self::of(bench, name, rows)
+    }
+
+    /// Protects a database that was made with so many rows.
+    pub fn of(bench: &'a Bench, name: &'static str, rows: u64) -> Result<Self> {
         let protected = Self { bench, name, rows };
-        bench.ask(name, &schema(rows))?;
         let script = format!("{} $KEEPSAKE protect {}", protected.source(), protected.place("$OUT"));
         prepare(bench, &script, name)?;
         protected.copy_slot(&protected.slot(), &protected.kept())?;
@@ -108,6 +112,12 @@ impl<'a> Protected<'a> {
         let password = self.bench.password.as_deref().unwrap_or_default();
         format!("{}&password={password}", self.bench.url(self.name))
     }
+}
+
+/// Makes the database with so many rows.
+pub fn make(bench: &Bench, name: &str, rows: u64) -> Result<()> {
+    bench.ask(&bench.database, &format!("CREATE DATABASE \"{name}\" TEMPLATE template0"))?;
+    bench.ask(name, &schema(rows)).map(drop)
 }
 
 /// About 180 bytes of `COPY` text a row.

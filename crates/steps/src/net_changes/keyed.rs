@@ -62,10 +62,17 @@ impl KeyedRows {
     }
 
     pub fn update(&mut self, old: Option<CopyRow>, new: CopyRow, at: Lsn) -> Result<(), Impossible> {
-        // A large value of the key that did not change stands in the old key.
-        let new = old.as_ref().map_or_else(|| new.clone(), |old| new.over_at(&self.key, old));
-        let from = old.map_or_else(|| new.at(&self.key), |old| old.at(&self.key));
-        let to = new.at(&self.key);
+        let (from, to, new) = match old {
+            None => {
+                let key = new.at(&self.key);
+                (key.clone(), key, new)
+            }
+            Some(old) => {
+                // A large value of the key that did not change stands in the old key.
+                let new = new.over_at(&self.key, &old);
+                (old.at(&self.key), new.at(&self.key), new)
+            }
+        };
         if !from.is_whole() || !to.is_whole() {
             return Err(Impossible::NotWhole);
         }

@@ -39,7 +39,7 @@ impl Survey {
     }
 
     fn note(&mut self, layout: &RowLayout) -> &mut Surveyed {
-        let table = self.0.entry(layout.table().clone()).or_default();
+        let table = self.0.entry(TableName::clone(layout.table())).or_default();
         let key = table.key.get_or_insert_with(|| layout.key().to_vec());
         // Rows are named in two ways: by which, the order tells.
         table.is_joined |= key.as_slice() != layout.key();
@@ -167,7 +167,7 @@ impl Share {
             Self::Joined(parting) => (parting, false),
             Self::Keys(parting, ..) => (parting, true),
         };
-        *parting.emptied.entry(layout.table().clone()).or_default() += 1;
+        *parting.emptied.entry(TableName::clone(layout.table())).or_default() += 1;
         parting.survey.is_joined(layout.table()) != is_parted
             && parting.is_behind_last_truncate(layout.table())
     }
