@@ -116,6 +116,10 @@ impl Place {
     }
 
     fn cannot_write(&self, key: &str, cause: std::io::Error) -> RepositoryError {
+        // The folder may have gone while an object was on its way.
+        if let Err(gone) = self.exists() {
+            return gone;
+        }
         failed(&self.url, format!("write \"{key}\""), cause)
     }
 
@@ -297,18 +301,6 @@ impl Repository for FolderRepository {
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, RepositoryError> {
         let prefix = prefix.to_owned();
         self.blocking(move |place| place.list(&prefix)).await
-    }
-
-    async fn list_after(
-        &self,
-        prefix: &str,
-        after: &str,
-        limit: usize,
-    ) -> Result<Vec<ObjectInfo>, RepositoryError> {
-        let mut listed = self.list(prefix).await?;
-        listed.retain(|object| object.key.as_str() > after);
-        listed.truncate(limit);
-        Ok(listed)
     }
 
     async fn folders(&self, prefix: &str) -> Result<Vec<String>, RepositoryError> {

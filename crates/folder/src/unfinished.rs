@@ -42,7 +42,7 @@ impl Unfinished {
         let mut last = None;
         for _ in 0..CREATE_TRIES {
             let path = folder.join(format!("{key}.{}", Uuid::now_v7()));
-            match create_locked(&path) {
+            match create_locked(root, &path) {
                 Ok(Some(file)) => return Ok(Self { root: root.to_owned(), path, file, is_placed: false }),
                 Ok(None) => {}
                 Err(error) if is_lost_race(&error) && root.is_dir() => last = Some(error),
@@ -60,7 +60,7 @@ impl Unfinished {
     pub(crate) fn place(mut self, target: &Path, placing: Placing) -> io::Result<()> {
         self.file.sync_all()?;
         let folder = target.parent().expect("a key's path is below the root");
-        create_durable_folder(folder)?;
+        create_below(&self.root, folder, sync_folder)?;
         match placing {
             Placing::Link => match fs::hard_link(&self.path, target) {
                 Err(error) if lacks_links(&error) => self.rename(target)?,
@@ -108,24 +108,25 @@ fn is_lost_race(error: &io::Error) -> bool {
 }
 
 /// `None` when a sweep was faster and took the new file for one that a dead process left.
-fn create_locked(path: &Path) -> io::Result<Option<File>> {
-    fs::create_dir_all(path.parent().expect("it is below the root"))?;
+fn create_locked(root: &Path, path: &Path) -> io::Result<Option<File>> {
+    create_below(root, path.parent().expect("it is below the root"), |_| Ok(()))?;
     let file = OpenOptions::new().write(true).create_new(true).open(path)?;
     let is_ours = file.try_lock().is_ok() && file.metadata()?.nlink() > 0;
     Ok(is_ours.then_some(file))
 }
 
-/// Makes a folder, and its name durable in each folder above that had to be made too.
-fn create_durable_folder(folder: &Path) -> io::Result<()> {
+/// Makes a folder below the root, and tells `made` of each folder in which one had to be made. The root itself is never made:
+/// whoever removed it, or the disk that held it, took the repository away.
+fn create_below(root: &Path, folder: &Path, made: fn(&Path) -> io::Result<()>) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
-    let parent = folder.parent().ok_or(ErrorKind::NotFound)?;
-    create_durable_folder(parent)?;
+    let parent = folder.parent().filter(|_| folder != root).ok_or(ErrorKind::NotFound)?;
+    create_below(root, parent, made)?;
     match fs::create_dir(folder) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
         // Someone else made it, and may not have synced it yet.
-        _ => sync_folder(parent),
+        _ => made(parent),
     }
 }
 

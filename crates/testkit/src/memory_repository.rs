@@ -155,18 +155,6 @@ impl Repository for MemoryRepository {
         Ok(matching.map(|(key, bytes)| info(key, bytes)).collect())
     }
 
-    async fn list_after(
-        &self,
-        prefix: &str,
-        after: &str,
-        limit: usize,
-    ) -> Result<Vec<ObjectInfo>, RepositoryError> {
-        let mut listed = self.list(prefix).await?;
-        listed.retain(|object| object.key.as_str() > after);
-        listed.truncate(limit);
-        Ok(listed)
-    }
-
     async fn folders(&self, prefix: &str) -> Result<Vec<String>, RepositoryError> {
         let store = self.open()?;
         let below = store.objects.keys().filter_map(|key| key.strip_prefix(prefix)?.split_once('/'));

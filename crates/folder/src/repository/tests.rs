@@ -79,6 +79,32 @@ async fn a_key_that_is_a_folder_is_refused_and_no_conflict() {
     assert_eq!(repository.list("").await.expect("list").len(), 1);
 }
 
+/// Whoever moved it away, or the disk that held it, took the repository away: an empty one in its place would be believed.
+#[tokio::test]
+async fn a_folder_that_goes_away_while_an_object_is_written_is_missing_and_not_made_again() {
+    for placing in [Placing::Link, Placing::RenameUnderLock] {
+        let top = tempfile::tempdir().expect("folder");
+        let folder = top.path().join("repository");
+        fs::create_dir(&folder).expect("folder");
+        let repository = FolderRepository::with(folder.clone(), placing).expect("open");
+        let (to, chunks) = keepsake_steps::ports::chunks();
+        let writes = repository.upload("a/b", chunks);
+        let goes = async {
+            for _ in 0..2 {
+                // The second one is taken when the first one was, so the file stands.
+                to.send(Chunk::Data(Bytes::from_static(b"x"))).await.expect("taken");
+            }
+            fs::rename(&folder, top.path().join("elsewhere")).expect("moved");
+            to.send(Chunk::End).await.expect("taken");
+        };
+        let (written, ()) = tokio::join!(writes, goes);
+        assert!(matches!(written, Err(RepositoryError::Missing { .. })), "{written:?}");
+        let refused = repository.put_new("c", Bytes::from_static(b"x")).await;
+        assert!(matches!(refused, Err(RepositoryError::Missing { .. })), "{refused:?}");
+        assert!(!folder.exists(), "{placing:?}");
+    }
+}
+
 /// A small file system of its own, where this machine lets us mount one.
 struct SmallDisk(tempfile::TempDir);
 

@@ -85,8 +85,8 @@ pub trait Repository: Send + Sync {
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, RepositoryError>;
 
     /// The first `limit` objects whose keys begin with `prefix` and sort behind `after`, sorted by key; fewer only when there
-    /// are no more. In a bucket it costs a request for a thousand of them, whatever else lies under the prefix; in a folder
-    /// a whole listing.
+    /// are no more. In a bucket it costs a request for a thousand of them, whatever else lies under the prefix; elsewhere a whole
+    /// listing.
     ///
     /// # Errors
     /// When the listing could not be completed: never a part of it.
@@ -95,7 +95,12 @@ pub trait Repository: Send + Sync {
         prefix: &str,
         after: &str,
         limit: usize,
-    ) -> Result<Vec<ObjectInfo>, RepositoryError>;
+    ) -> Result<Vec<ObjectInfo>, RepositoryError> {
+        let mut listed = self.list(prefix).await?;
+        listed.retain(|object| object.key.as_str() > after);
+        listed.truncate(limit);
+        Ok(listed)
+    }
 
     /// Names of the folders directly below `prefix`, which ends with a slash: what comes before the next slash of the keys
     /// there, each once, sorted. What lies in the folders is not listed, so it costs a page for a thousand folders. A
