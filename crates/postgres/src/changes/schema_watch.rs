@@ -14,8 +14,21 @@ const ACT: &str = "watch for changes of the schema";
 /// Of any of ours. Two that protect at once would replace each other's functions, which the server refuses.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtext('keepsake_capture'))";
 
-const THERE: &str = "SELECT count(*) = 2 FROM pg_event_trigger
-    WHERE evtname IN ('keepsake_capture_ddl', 'keepsake_capture_drop') AND evtenabled <> 'D'";
+/// Both event triggers fire for everybody and call ours, and both functions run as a role that may change the publications
+/// that this role may change, with their own settings, and are nobody else's to call.
+const THERE: &str = "SELECT (SELECT count(*) = 2 FROM pg_event_trigger e JOIN pg_proc p ON p.oid = e.evtfoid
+        WHERE (e.evtname, e.evtevent) IN
+            (('keepsake_capture_ddl', 'ddl_command_end'), ('keepsake_capture_drop', 'sql_drop'))
+          AND e.evtenabled = 'A' AND e.evttags IS NULL
+          AND p.pronamespace = to_regnamespace($1::text) AND p.proname = 'noted')
+    AND (SELECT count(*) = 2 FROM pg_proc p
+        WHERE p.pronamespace = to_regnamespace($1::text) AND p.prosecdef
+          AND p.proconfig IS NOT DISTINCT FROM CASE p.proname WHEN 'note'
+              THEN ARRAY['search_path=pg_catalog, pg_temp', 'lock_timeout=100ms'] END
+          AND NOT has_function_privilege('public', p.oid, 'EXECUTE')
+          AND NOT EXISTS (SELECT FROM pg_publication b
+                          WHERE b.pubname LIKE 'keepsake\\_%' AND pg_has_role(b.pubowner, 'USAGE')
+                            AND NOT pg_has_role(p.proowner, b.pubowner, 'USAGE')))";
 
 /// What the functions do, in the order of the statements.
 const BODIES: &str = "SELECT p.prosrc FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
@@ -46,15 +59,15 @@ pub(super) async fn install(session: &Session) -> Result<Option<String>, SourceE
         return Err(session.failed(ACT, &error).into());
     }
     session.run(ACT, "ROLLBACK").await?;
-    if session.one(ACT, THERE, &[]).await?.get(0) {
+    if session.one(ACT, THERE, &[&CAPTURE_SCHEMA]).await?.get(0) {
         return Ok(None);
     }
     Ok(Some(keepsake_domain::chain(&session.failed(ACT, &error))))
 }
 
-/// Whether the event triggers are there and their functions do what these statements say.
+/// Whether event triggers and functions are as these statements make them.
 async fn stands(session: &Session, statements: &str) -> Result<bool, SourceError> {
-    let there: bool = session.one(ACT, THERE, &[]).await?.get(0);
+    let there: bool = session.one(ACT, THERE, &[&CAPTURE_SCHEMA]).await?.get(0);
     let found = session.all(ACT, BODIES, &[&CAPTURE_SCHEMA]).await?;
     let found = found.iter().map(|row| row.get::<_, &str>(0));
     Ok(there && found.eq(statements.split("$keepsake$").skip(1).step_by(2)))

@@ -22,6 +22,11 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock
 DECLARE
     -- Of our own publications: who belongs to them is ours to say.
     our_publication CONSTANT text := '(^| )keepsake_[a-z0-9_]+$';
+    -- Whoever may read the log, or has a slot of their own in this database, may read what is told: of what may hold a
+    -- password the statement is not.
+    secret CONSTANT text := E'\\m(create|alter)\\s+(role|user|group|server|subscription|foreign\\s+data\\s+wrapper)\\M'
+        '|password\\s*(=|'')';
+    statement CONSTANT text := left(current_query(), 65536);
     objects text[];
     touched oid[];
     change record;
@@ -31,6 +36,16 @@ BEGIN
         FROM pg_event_trigger_dropped_objects() o
         WHERE o.original AND NOT o.is_temporary
           AND NOT (o.object_type LIKE 'publication%' AND o.object_identity ~ our_publication);
+        -- Whose key or column went. An index names no table; without a constraint it can be an identity only by being chosen.
+        touched := ARRAY(
+            SELECT c.oid FROM pg_event_trigger_dropped_objects() o
+            JOIN pg_namespace n ON n.nspname = o.address_names[1]
+            JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = o.address_names[2]
+            WHERE o.object_type IN ('table constraint', 'table column')
+            UNION
+            SELECT c.oid FROM pg_publication_rel r JOIN pg_class c ON c.oid = r.prrelid
+            WHERE c.relreplident = 'i'
+              AND EXISTS (SELECT FROM pg_event_trigger_dropped_objects() o WHERE o.object_type = 'index'));
     ELSE
         SELECT array_agg(concat_ws(' ', lower(o.object_type), o.object_identity)),
                array_agg(o.objid) FILTER (WHERE o.classid = 'pg_class'::regclass)
@@ -46,20 +61,19 @@ BEGIN
     -- In UTF-8 whatever the database's encoding. Names and statement are bounded: a migration may be of any length.
     PERFORM pg_logical_emit_message(true, '@prefix@', convert_to(jsonb_build_object(
         'command', tag, 'objects', to_jsonb(objects[:50]), 'objects_total', cardinality(objects),
-        'statement', left(current_query(), 65536), 'search_path', path,
+        'statement', CASE WHEN statement !~* secret THEN statement END, 'search_path', path,
         'role', CASE current_setting('role') WHEN 'none' THEN session_user::text ELSE current_setting('role') END
     )::text, 'UTF8'));
 
-    -- What was touched, with all that inherits from it: a parent's key makes keys of its partitions. What was dropped may
-    -- have been the identity of any published table.
+    -- What was touched, with all that inherits from it: a parent's key makes keys of its partitions.
     FOR change IN
         WITH RECURSIVE family (oid) AS (SELECT unnest(touched)
             UNION SELECT i.inhrelid FROM pg_inherits i JOIN family f ON i.inhparent = f.oid)
         SELECT p.pubname, n.nspname, c.relname, r.oid IS NULL AS is_new
-        FROM pg_publication p CROSS JOIN pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        FROM pg_publication p CROSS JOIN family f JOIN pg_class c ON c.oid = f.oid
+        JOIN pg_namespace n ON n.oid = c.relnamespace
         LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid AND r.prrelid = c.oid
         WHERE p.pubname LIKE 'keepsake\_%' AND pg_has_role(p.pubowner, 'USAGE')
-          AND (c.oid IN (SELECT f.oid FROM family f) OR event = 'sql_drop' AND r.oid IS NOT NULL)
           AND c.relkind = 'r' AND c.relpersistence <> 't' AND @user_schemas@
           AND (r.oid IS NULL) = (@state@ = 'captured')
     LOOP
@@ -77,6 +91,9 @@ BEGIN
     END LOOP;
 END $keepsake$;
 
+-- Made by another role, they would act with that one's rights.
+ALTER FUNCTION @schema@.noted() OWNER TO CURRENT_USER;
+ALTER FUNCTION @schema@.note(text, text, text) OWNER TO CURRENT_USER;
 REVOKE ALL ON FUNCTION @schema@.noted() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @schema@.note(text, text, text) FROM PUBLIC;
 CREATE EVENT TRIGGER @schema@_ddl ON ddl_command_end EXECUTE FUNCTION @schema@.noted();

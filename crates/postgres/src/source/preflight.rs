@@ -170,8 +170,16 @@ const TIMELINE_WRITTEN: &str =
 const TIMELINE_REPLAYED: &str = "SELECT GREATEST(c.timeline_id, r.min_recovery_end_timeline)
     FROM pg_control_checkpoint() c, pg_control_recovery() r";
 
-/// Where a server does not answer these, which not every provider's does.
+/// Where a server does not have these functions or lets nobody call them, which some providers' do not.
 const TIMELINE_OF_CHECKPOINT: &str = "SELECT timeline_id FROM pg_control_checkpoint()";
+
+/// No such function, not for this role, or not supported: anything else may pass, and would give a wrong lineage.
+fn is_refused(error: &tokio_postgres::Error) -> bool {
+    use tokio_postgres::error::SqlState;
+    let refusals =
+        [SqlState::UNDEFINED_FUNCTION, SqlState::INSUFFICIENT_PRIVILEGE, SqlState::FEATURE_NOT_SUPPORTED];
+    error.code().is_some_and(|code| refusals.contains(code))
+}
 
 pub(crate) async fn lineage(session: &Session, database_oid: u32) -> Result<Lineage, SourceError> {
     let act = "read the system identifier";
@@ -180,7 +188,10 @@ pub(crate) async fn lineage(session: &Session, database_oid: u32) -> Result<Line
     let now = if row.get(1) { TIMELINE_REPLAYED } else { TIMELINE_WRITTEN };
     let timeline = match session.client.query_one(now, &[]).await {
         Ok(row) => row,
-        Err(_) => session.one(act, TIMELINE_OF_CHECKPOINT, &[]).await?,
+        Err(error) if is_refused(session.cause(&error)) => {
+            session.one(act, TIMELINE_OF_CHECKPOINT, &[]).await?
+        }
+        Err(error) => return Err(session.failed(act, &error).into()),
     };
     let timeline =
         u32::try_from(timeline.get::<_, i32>(0)).map_err(|_| session.strange(act, "timeline below zero"))?;

@@ -95,9 +95,15 @@ pub async fn every_definition_is_told(db: &Database) {
     db.run("TRUNCATE t").await;
     db.run_each(fingerprint::DEFINITIONS).await;
     let (told, _) = told(&changes, from).await;
-    let of: Vec<&str> = told.iter().map(|one| one["statement"].as_str().unwrap()).collect();
+    let of: Vec<&str> = told.iter().filter_map(|one| one["statement"].as_str()).collect();
     let is_ours = |sql: &str| sql.contains("EVENT TRIGGER") || sql.contains("PUBLICATION keepsake_");
-    let mut wanted = fingerprint::DEFINITIONS.split(';').filter(|sql| !is_ours(sql));
+    // Their options may be passwords.
+    let secret = ["FOREIGN DATA WRAPPER", "SERVER", "USER MAPPING", "SUBSCRIPTION"];
+    let is_secret = |sql: &str| {
+        secret.iter().any(|what| ["CREATE", "ALTER"].iter().any(|how| sql.contains(&format!("{how} {what}"))))
+    };
+    assert!(!of.iter().any(|sql| is_secret(sql)), "{of:?}");
+    let mut wanted = fingerprint::DEFINITIONS.split(';').filter(|sql| !is_ours(sql) && !is_secret(sql));
     assert_eq!(wanted.find(|sql| !of.iter().any(|told| told.trim() == sql.trim())), None);
     assert!(told.iter().all(|one| one["objects_total"].as_u64() > Some(0)), "{told:?}");
 }
@@ -105,6 +111,76 @@ pub async fn every_definition_is_told(db: &Database) {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_of_definition_is_told_in_the_stream() {
     every_definition_is_told(&Database::source().await).await;
+}
+
+/// A message can be read by every slot of the database, and by whoever reads the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_statement_is_told_that_may_hold_a_password() {
+    let db = Database::source().await;
+    let (changes, protection) = protected(&db).await;
+    for sql in [
+        "CREATE FOREIGN DATA WRAPPER w",
+        "CREATE SERVER s FOREIGN DATA WRAPPER w OPTIONS (k 'hidden')",
+        "CREATE USER MAPPING FOR PUBLIC SERVER s OPTIONS (user 'u', password 'hidden')",
+        "alter  user\n mapping FOR PUBLIC SERVER s OPTIONS (SET password 'hidden')",
+        "CREATE SUBSCRIPTION s CONNECTION 'host=nowhere password=hidden' PUBLICATION p WITH (connect = false)",
+        "ALTER SUBSCRIPTION s SET (slot_name = NONE)",
+        "DROP SUBSCRIPTION s",
+        // Whatever else is sent with them.
+        "BEGIN; CREATE TABLE beside (n integer); ALTER ROLE CURRENT_USER CONNECTION LIMIT -1; SELECT 'hidden'; COMMIT",
+        "CREATE FUNCTION f() RETURNS text LANGUAGE sql AS $$ SELECT 'host=h Password = hidden' $$",
+        "CREATE TABLE users (n integer, password text DEFAULT 'shown')",
+    ] {
+        db.run(sql).await;
+    }
+    let (told, _) = told(&changes, protection.lsn).await;
+    let commands: Vec<&str> = told.iter().map(|one| one["command"].as_str().unwrap()).collect();
+    let wanted = [
+        "CREATE SUBSCRIPTION",
+        "DROP SUBSCRIPTION",
+        "CREATE USER MAPPING",
+        "CREATE TABLE",
+        "CREATE FUNCTION",
+    ];
+    assert_eq!(wanted.iter().find(|command| !commands.contains(command)), None, "{commands:?}");
+    let all = serde_json::to_string(&told).unwrap();
+    assert!(!all.contains("hidden") && all.contains("shown"), "{all}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_watches_is_made_anew_whatever_somebody_changed_of_it() {
+    let mut db = Database::source().await;
+    let other = db.role("").await;
+    let (changes, _) = protected(&db).await;
+    let whole = "SELECT concat(
+        (SELECT string_agg(concat_ws(' ', evtname, evtevent, evtenabled, evttags), ', ' ORDER BY evtname)
+         FROM pg_event_trigger WHERE evtname LIKE 'keepsake%'),
+        (SELECT string_agg(concat_ws(' ', proname, proowner, prosecdef, proconfig, proacl, prosrc), ', ' ORDER BY proname)
+         FROM pg_proc WHERE pronamespace = 'keepsake_capture'::regnamespace))";
+    let client = db.client().await;
+    let state = async || client.query_one(whole, &[]).await.unwrap().get::<_, String>(0);
+    let made = state().await;
+    for sql in [
+        "ALTER EVENT TRIGGER keepsake_capture_ddl DISABLE".to_owned(),
+        "ALTER EVENT TRIGGER keepsake_capture_drop ENABLE".to_owned(),
+        "ALTER EVENT TRIGGER keepsake_capture_drop ENABLE REPLICA".to_owned(),
+        "DROP EVENT TRIGGER keepsake_capture_drop; CREATE EVENT TRIGGER keepsake_capture_drop ON sql_drop
+         WHEN TAG IN ('DROP TABLE') EXECUTE FUNCTION keepsake_capture.noted();
+         ALTER EVENT TRIGGER keepsake_capture_drop ENABLE ALWAYS".to_owned(),
+        "DROP EVENT TRIGGER keepsake_capture_ddl; CREATE EVENT TRIGGER keepsake_capture_ddl ON ddl_command_start
+         EXECUTE FUNCTION keepsake_capture.noted(); ALTER EVENT TRIGGER keepsake_capture_ddl ENABLE ALWAYS".to_owned(),
+        "ALTER FUNCTION keepsake_capture.noted() SECURITY INVOKER".to_owned(),
+        "ALTER FUNCTION keepsake_capture.noted() SET search_path = public".to_owned(),
+        "ALTER FUNCTION keepsake_capture.note(text, text, text) SET lock_timeout = 0".to_owned(),
+        "ALTER FUNCTION keepsake_capture.note(text, text, text) RESET ALL".to_owned(),
+        "GRANT EXECUTE ON FUNCTION keepsake_capture.note(text, text, text) TO PUBLIC".to_owned(),
+        format!("ALTER FUNCTION keepsake_capture.note(text, text, text) OWNER TO {other}"),
+    ] {
+        db.run(&sql).await;
+        assert_ne!(state().await, made, "{sql}");
+        assert_eq!(changes.protect(&ProtectWishes::default()).await.unwrap().not_watched, None, "{sql}");
+        assert_eq!(state().await, made, "{sql}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
