@@ -1,6 +1,7 @@
 //! What the command line says. Values that may hold a credential stay plain text here and are parsed later, because
 //! a parse error of the command line repeats the value.
 
+use crate::byte_size::at_least;
 use crate::secret_text::SecretText;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use keepsake_domain::{BackupIdPrefix, CutLimits, GovernorLimits, RecoveryTarget, SourceLimits};
@@ -101,7 +102,7 @@ pub struct BackupArguments {
     pub level: i32,
     /// Tables above are cut into parts of about this size.
     #[arg(long, value_name = "BYTES", default_value_t = CutLimits::default().part_bytes,
-          value_parser = clap::value_parser!(u64).range(65_536..))]
+          value_parser = at_least(65_536))]
     pub part_size: u64,
     /// Hand the snapshot from one connection to the next after this many seconds, as the functions do.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=86_400))]
@@ -249,7 +250,7 @@ pub struct CaptureArguments {
     pub segment_seconds: u32,
     /// End a segment at the first commit behind this many bytes of changes.
     #[arg(long, value_name = "BYTES", default_value_t = keepsake_steps::SegmentBounds::default().bytes,
-          value_parser = clap::value_parser!(u64).range(65_536..))]
+          value_parser = at_least(65_536))]
     pub segment_size: u64,
     /// A recovery key's public half (age1…), which can open the changes; may be repeated.
     #[arg(long, value_name = "AGE1…", group = "capture_holders")]
@@ -486,12 +487,12 @@ pub struct GovernArguments {
     /// Name of the source in the repository, as it was protected.
     #[arg(long, value_name = "NAME")]
     pub name: String,
-    /// WAL that the slot may make the server keep; the slot goes at half of it.
+    /// WAL that the slot may make the server keep, in bytes or as 8GiB; the slot goes at half of it.
     #[arg(long, value_name = "BYTES", default_value_t = GovernorLimits::default().wal_budget_bytes,
-          value_parser = clap::value_parser!(u64).range(1_048_576..))]
+          value_parser = at_least(1_048_576))]
     pub wal_budget: u64,
     /// What is free on the server's disk, if you know: it lowers the budget.
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = at_least(0))]
     pub free_bytes: Option<u64>,
     /// One JSON document on standard output.
     #[arg(long)]

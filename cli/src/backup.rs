@@ -17,8 +17,8 @@ use keepsake_folder::FolderRepository;
 use keepsake_postgres::PostgresSource;
 use keepsake_steps::ports::{Clock, Provider, Repository, Source, SourceFacts};
 use keepsake_steps::{
-    Dumper, KeyDrawing, Run, Sealing, VerifiedCopy, Work, copy_backup, dump, read_backup, seal_backup,
-    upload_parts, write_key,
+    Dumper, KeyDrawing, Run, Sealing, VerifiedCopy, Work, copy_backup, dump, joins_changes, read_backup,
+    seal_backup, upload_parts, write_key,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -118,7 +118,11 @@ impl Job {
             let copied = copy_backup(self.dumper.repository.as_ref(), copy.as_ref(), &backup).await;
             copies.push(copied.map_err(|error| self.copy_failed(error, copy.as_ref(), &copies))?);
         }
-        Ok(BackupSummary::new(&self.run, &backup.manifest, sealed, copies, spent, self.began.elapsed()))
+        let joins = joins_changes(self.dumper.repository.as_ref(), &backup).await;
+        let mut summary =
+            BackupSummary::new(&self.run, &backup.manifest, sealed, copies, spent, self.began.elapsed());
+        summary.add_join(joins.as_ref().copied().map_err(|error| keepsake_domain::chain(error)));
+        Ok(summary)
     }
 
     /// Schema, then rows.

@@ -38,6 +38,8 @@ pub struct BackupSummary {
     #[serde(flatten)]
     coverage: Coverage,
     copies: Vec<VerifiedCopy>,
+    /// Whether a restore can go on from it over captured changes; `null` where none are captured, or it is not known.
+    joins_changes: Option<bool>,
     seconds: f64,
     schema_seconds: f64,
     rows_seconds: f64,
@@ -80,12 +82,30 @@ impl BackupSummary {
             key_holders: manifest.key_holders.clone(),
             coverage: manifest.coverage.clone(),
             copies,
+            joins_changes: None,
             seconds: total.as_secs_f64(),
             schema_seconds: spent.schema.as_secs_f64(),
             rows_seconds: spent.rows.as_secs_f64(),
             peak_memory_bytes: peak_memory_bytes(),
             warnings,
         }
+    }
+
+    /// Adds whether it joins captured changes, as far as that could be found out; the backup stands either way.
+    pub fn add_join(&mut self, joins: Result<Option<bool>, String>) {
+        self.joins_changes = joins.clone().unwrap_or_default();
+        self.warnings.extend(match joins {
+            Ok(None | Some(true)) => None,
+            Ok(Some(false)) => Some(
+                "this backup does not join the captured changes, so no point behind it can be restored: the schema or the set \
+                 of captured tables changed since the newest segment, or a transaction was open in it that began before the \
+                 changes; run keepsake capture, then keepsake backup again"
+                    .to_owned(),
+            ),
+            Err(error) => Some(format!(
+                "whether this backup joins captured changes is not known: {error}; keepsake window --repo <URL> shows it"
+            )),
+        });
     }
 }
 

@@ -9,7 +9,7 @@ use crate::signals::unless_interrupted;
 use crate::terminal::{note, print, print_json};
 use crate::text;
 use keepsake_archive::SegmentManifest;
-use keepsake_domain::{BackupId, Lineage, Lsn, SchemaChange, Timestamp};
+use keepsake_domain::{BackupId, FailureClass, Lineage, Lsn, SchemaChange, Timestamp};
 use keepsake_steps::ports::{Clock, ProtectWishes};
 use keepsake_steps::{Captured, SegmentBounds, Until, capture_changes};
 use serde::Serialize;
@@ -39,7 +39,7 @@ struct Summary<'a> {
 /// Runs `keepsake capture`.
 ///
 /// # Errors
-/// [`Failure`]; segments that were told before stand.
+/// [`Failure`]; segments that were told before stand. Also when all was captured behind a gap that this run met.
 pub async fn capture(context: &Context, arguments: &CaptureArguments) -> Result<(), Failure> {
     let options = CaptureOptions {
         source: &arguments.source,
@@ -58,15 +58,23 @@ pub async fn capture(context: &Context, arguments: &CaptureArguments) -> Result<
     let told = |segment: &SegmentManifest| tell(segment, arguments.follow && !arguments.json, context);
     let captured = async { Ok(capture_changes(&capture, bounds, until, &told).await?) };
     let captured = unless_interrupted(captured, AT_RISK).await?;
-    if let Some(gap) = &captured.gap {
-        note(&format!("warning: changes are lost: {gap}; run keepsake backup now, it begins the next span"));
-    }
     let summary = summary(&captured, capturing.repository_url());
     if arguments.json {
-        return print_json(&summary);
+        print_json(&summary)?;
+    } else {
+        print(&for_people(&summary, context.clock.now()));
     }
-    print(&for_people(&summary, context.clock.now()));
-    Ok(())
+    captured.gap.as_deref().map_or(Ok(()), |gap| Err(lost(gap)))
+}
+
+/// A schedule that looks at nothing but the exit code must hear of it, once: the next capture goes on behind the gap.
+fn lost(gap: &str) -> Failure {
+    Failure::found(
+        FailureClass::Permanent,
+        format!("changes are lost: {gap}"),
+        "nothing between the last segment before and the next full backup can be restored; what is captured now stands",
+        "keepsake backup, with the same --source, --repo and --name: it begins the next span",
+    )
 }
 
 fn summary(captured: &Captured, repository: String) -> Summary<'_> {

@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::keys::{ReadingKey, key_holder, recipients};
 use crate::restore_changes::{open_all, shown};
 use crate::signals::unless_interrupted;
-use crate::terminal::{Progress, print, print_json};
+use crate::terminal::{Progress, note, print, print_json};
 use crate::text;
 use keepsake_archive::DifferentialManifest;
 use keepsake_domain::{BackupId, FailureClass, RecoveryTarget};
@@ -46,6 +46,9 @@ async fn made(context: &Context, arguments: &DifferentialArguments) -> Result<()
     let key = ReadingKey::given(&arguments.key, &context.places).await?.ok_or_else(no_key)?;
     let repository = context.places.repository("--repo", &arguments.repo).await?;
     let route = plan_recovery(repository.as_ref(), arguments.backup.as_ref(), RecoveryTarget::Latest).await?;
+    if let Some(reason) = &route.plan.stopped_by {
+        note(&format!("warning: changes behind {} are not in it: {reason}", route.plan.ends.lsn));
+    }
     let segments = open_all(repository.as_ref(), &key, route.segments).await?;
     let manifests = || segments.iter().filter_map(|segment| segment.standing.segment());
     let raw_bytes: u64 = manifests().map(|segment| segment.raw_bytes).sum();

@@ -3,7 +3,7 @@
 use crate::arguments::ListArguments;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::standing::{certificates, concerns_one_backup};
+use crate::standing::certificates;
 use crate::terminal::{print, print_json};
 use crate::text;
 use keepsake_domain::{
@@ -80,7 +80,7 @@ async fn read(repository: &dyn Repository, now: Timestamp) -> Result<Listing, Fa
                 let newest = certificates(repository, &backup).await?.pop();
                 listing.backups.push(listed(&backup, newest.as_ref(), now));
             }
-            Err(error) if concerns_one_backup(&error) => {
+            Err(error) if error.is_of_one_object() => {
                 listing.unreadable.push(Unreadable { key, class: error.class(), error: chain(&error) });
             }
             Err(error) => return Err(error.into()),

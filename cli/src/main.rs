@@ -3,6 +3,7 @@
 mod arguments;
 mod backup;
 mod backup_summary;
+mod byte_size;
 mod capture;
 mod capturing;
 mod catalog;

@@ -84,7 +84,7 @@ fn for_people(answer: &Answer<'_>) -> String {
         format!("  slot and publication {}; {} tables", answer.slot, answer.published.len()),
     ];
     lines.extend(answer.not_captured.iter().map(|one| {
-        format!("  changes of {} are not captured: {:?}; {}", one.table, one.reason, one.reason.advice())
+        format!("  changes of {} are not captured: {}; {}", one.table, one.reason, one.reason.advice())
     }));
     lines.extend(answer.not_watched.map(|why| {
         format!(

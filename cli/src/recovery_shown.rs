@@ -2,9 +2,12 @@
 
 use crate::text;
 use keepsake_domain::{GapReason, NotCaptured, Position, RecoveryTarget, Timestamp};
-use keepsake_steps::{RecoveryRoute, StandingChanges, StandingDifferential};
+use keepsake_steps::{RecoveryRoute, StandingChanges, StandingDifferential, UnreadableManifest};
 use serde::Serialize;
 use std::fmt;
+
+/// So many unreadable manifests show what is wrong.
+const SHOWN_UNREADABLE: usize = 5;
 
 /// JSON shape: these fields, in snake case.
 #[derive(Debug, Serialize)]
@@ -27,11 +30,18 @@ pub struct RecoveryShown {
     captured: Option<Position>,
     /// Transactions in segments that are not read, since they lie behind the target.
     transactions_left_out: u64,
+    /// Whether these are all: not where a manifest behind the target is missing or cannot be read, or changes are lost.
+    left_out_known: bool,
     /// Why the newest point is not the end of what was captured.
     #[serde(skip_serializing_if = "Option::is_none")]
     stopped_by: Option<GapReason>,
     /// Tables that hold the full backup's rows, whatever the target.
     not_captured: Vec<NotCaptured>,
+    /// Whether these are all: not where a manifest before the target is missing or cannot be read.
+    not_captured_known: bool,
+    /// Manifests of the lineage that cannot be read; none of them is needed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unreadable: Vec<UnreadableManifest>,
 }
 
 /// A differential on the way to the point.
@@ -81,8 +91,11 @@ impl RecoveryShown {
             ends: route.plan.ends,
             captured: route.captured,
             transactions_left_out: route.transactions_behind,
+            left_out_known: route.is_behind_known,
             stopped_by: route.plan.stopped_by.clone(),
             not_captured: route.not_captured.clone(),
+            not_captured_known: route.is_not_captured_known,
+            unreadable: route.unreadable.clone(),
         }
     }
 
@@ -124,9 +137,10 @@ impl RecoveryShown {
         if let Some(captured) = self.captured.filter(|captured| captured.lsn > self.ends.lsn) {
             writeln!(
                 f,
-                "  leaves out what was captured behind that, until {} at {}: {} transactions",
+                "  leaves out what was captured behind that, until {} at {}: {}{} transactions",
                 text::instant(captured.at, now),
                 captured.lsn,
+                if self.left_out_known { "" } else { "at least " },
                 text::count(self.transactions_left_out)
             )?;
         }
@@ -140,6 +154,18 @@ impl RecoveryShown {
                 one.table,
                 one.reason.advice()
             )?;
+        }
+        if !self.not_captured_known {
+            writeln!(
+                f,
+                "  NOT KNOWN  which other tables were not captured: a manifest before the point is missing or cannot be read"
+            )?;
+        }
+        for one in self.unreadable.iter().take(SHOWN_UNREADABLE) {
+            writeln!(f, "  UNREADABLE {}; this restore does not need it", one.error)?;
+        }
+        if let Some(more) = self.unreadable.len().checked_sub(SHOWN_UNREADABLE).filter(|more| *more > 0) {
+            writeln!(f, "  UNREADABLE {more} more; keepsake verify --repo <URL> names them all")?;
         }
         if !self.not_captured.is_empty() {
             writeln!(

@@ -7,12 +7,13 @@ use crate::failure::Failure;
 use crate::keys::ReadingKey;
 use crate::terminal::{print, print_json};
 use crate::text;
-use keepsake_steps::probe_rpo;
+use keepsake_domain::FailureClass;
+use keepsake_steps::{ProbedRpo, probe_rpo};
 
 /// Runs `keepsake rpo`.
 ///
 /// # Errors
-/// [`Failure`], when no heartbeat could be read back.
+/// [`Failure`], when nothing could be read back; also after the RPO was shown, when newer changes stand there in vain.
 pub async fn rpo(context: &Context, arguments: &RpoArguments) -> Result<(), Failure> {
     check_name(&arguments.name)?;
     let key = ReadingKey::given(&arguments.key, &context.places).await?.ok_or_else(|| {
@@ -21,16 +22,29 @@ pub async fn rpo(context: &Context, arguments: &RpoArguments) -> Result<(), Fail
     let repository = context.places.repository("--repo", &arguments.repo).await?;
     let probed = probe_rpo(repository.as_ref(), &arguments.name, &key, context.clock.as_ref()).await?;
     if arguments.json {
-        return print_json(&probed);
+        print_json(&probed)?;
+    } else {
+        print(&for_people(&probed));
     }
-    print(&format!(
-        "RPO of {} in {}: {} s\n  heartbeat  left at {} ({}), read back from {}",
-        probed.source,
-        probed.repository,
-        probed.rpo_seconds,
-        text::instant(probed.heartbeat_at, probed.probed_at),
-        probed.heartbeat_lsn,
-        probed.segment
-    ));
-    Ok(())
+    match &probed.stopped_by {
+        None => Ok(()),
+        Some(reason) => Err(Failure::found(
+            FailureClass::Permanent,
+            format!("newer changes stand in {} and cannot be restored from it: {reason}", probed.repository),
+            format!("what was written behind {}, if this repository were all that is left", probed.newest_at),
+            "keepsake backup --copy-to <URL>, then keepsake capture and keepsake replicate; keepsake window --repo <URL> shows all",
+        )),
+    }
+}
+
+fn for_people(probed: &ProbedRpo) -> String {
+    let (at, lsn) = (text::instant(probed.newest_at, probed.probed_at), probed.newest_lsn);
+    let newest = match &probed.segment {
+        Some(segment) => format!("heartbeat  left at {at} ({lsn}), read back from {segment}"),
+        None => format!("snapshot   of the full backup, taken at {at} ({lsn}): nothing newer joins it"),
+    };
+    format!(
+        "RPO of {} in {}: {} s\n  {newest}\n  begins     with full backup {}",
+        probed.source, probed.repository, probed.rpo_seconds, probed.backup_id
+    )
 }

@@ -32,10 +32,3 @@ pub async fn certificates(
     certificates.sort_by_key(|certificate| certificate.compared_at);
     Ok(certificates)
 }
-
-/// Whether an error is about this one backup, so that others can still be looked at.
-#[must_use]
-pub fn concerns_one_backup(error: &StepError) -> bool {
-    use keepsake_domain::{Classified, FailureClass};
-    matches!(error, StepError::Manifest(_)) || error.class() == FailureClass::Integrity
-}

@@ -4,7 +4,6 @@ use crate::arguments::VerifyArguments;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::keys::ReadingKey;
-use crate::standing::concerns_one_backup;
 use crate::terminal::{Progress, note, print, print_json};
 use crate::text;
 use crate::verify_changes::{self, ChangesVerifier, VerifiedChanges};
@@ -180,7 +179,7 @@ impl Verifier<'_> {
         let Some(next) = next else { return Ok(false) };
         match verify_link(self.repository, backup, next).await {
             Err(error) if matches!(error, StepError::Manifest(ManifestError::Unlinked { .. })) => Err(error),
-            Err(error) if concerns_one_backup(&error) => Ok(false),
+            Err(error) if error.is_of_one_object() => Ok(false),
             other => other,
         }
     }
@@ -215,7 +214,7 @@ impl Verifier<'_> {
 
 /// A failure that is about this backup is a finding; any other ends the command.
 fn damage(key: String, error: StepError) -> Result<Damage, Failure> {
-    if concerns_one_backup(&error) {
+    if error.is_of_one_object() {
         return Ok(Damage { key, finding: chain(&error) });
     }
     Err(error.into())

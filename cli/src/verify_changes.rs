@@ -2,7 +2,6 @@
 
 use crate::failure::Failure;
 use crate::keys::ReadingKey;
-use crate::standing::concerns_one_backup;
 use crate::terminal::Progress;
 use crate::text;
 use keepsake_archive::{BackupIdentity, ChangesKey, ChangesLayout};
@@ -73,7 +72,9 @@ impl ChangesVerifier<'_> {
                 Err(error) => damages.push(damage(layout.manifest(key), error)?),
             }
         }
-        damages.extend(verify_links(&standing));
+        // What cannot be read was told with its reason; the one behind it takes it for missing.
+        let told: Vec<String> = damages.iter().map(|damage: &Damage| damage.key.clone()).collect();
+        damages.extend(verify_links(&standing).into_iter().filter(|link| !told.contains(&link.key)));
         let differentials = self.differentials(&layout, &mut damages).await?;
         let segments: Vec<_> = standing.iter().filter_map(StandingChanges::segment).collect();
         Ok(VerifiedChanges {
@@ -161,7 +162,7 @@ impl ChangesVerifier<'_> {
 }
 
 fn damage(key: String, error: StepError) -> Result<Damage, Failure> {
-    if concerns_one_backup(&error) {
+    if error.is_of_one_object() {
         return Ok(Damage { key, finding: chain(&error) });
     }
     Err(error.into())

@@ -3,18 +3,16 @@
 use crate::arguments::ListArguments;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::standing::concerns_one_backup;
 use crate::terminal::{print, print_json};
 use crate::text;
-use keepsake_archive::ChangesLayout;
+use keepsake_archive::{ChangesKey, ChangesLayout};
 use keepsake_domain::{
-    BackupId, Classified, FailureClass, Gap, Lineage, Lsn, NotCaptured, Position, SchemaChange, Span,
-    Timestamp, Window, chain,
+    BackupId, Gap, Lineage, Lsn, NotCaptured, Position, SchemaChange, Span, Timestamp, Window,
 };
 use keepsake_steps::ports::{Clock, Repository};
 use keepsake_steps::{
-    StandingBackup, StandingChanges, StepError, change_history, changes_keys, manifest_keys, not_captured_at,
-    read_backup, read_changes,
+    LineageChanges, StandingBackup, StandingChanges, UnreadableManifest, change_history, changes_keys,
+    manifest_keys, not_captured_at, read_all_changes, read_backup,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -27,7 +25,8 @@ const SCHEMA_CHANGES_SHOWN: usize = 20;
 struct Windows {
     repository: String,
     lineages: Vec<LineageWindow>,
-    unreadable: Vec<Unreadable>,
+    /// Each is a hole, as if it were missing.
+    unreadable: Vec<UnreadableManifest>,
 }
 
 #[derive(Debug, Serialize)]
@@ -47,19 +46,11 @@ struct LineageWindow {
     schema_changes: Vec<SchemaChange>,
 }
 
-/// A manifest that stands and cannot be read: for the window it is missing.
-#[derive(Debug, Serialize)]
-struct Unreadable {
-    key: String,
-    class: FailureClass,
-    error: String,
-}
-
 /// What stands of each lineage.
 #[derive(Default)]
 struct Standing {
     backups: Vec<StandingBackup>,
-    changes: Vec<StandingChanges>,
+    keys: Vec<(ChangesLayout, ChangesKey)>,
 }
 
 /// Runs `keepsake window`.
@@ -89,24 +80,27 @@ async fn read(repository: &dyn Repository, now: Timestamp) -> Result<Windows, Fa
     let mut unreadable = Vec::new();
     for layout in manifest_keys(repository, "").await? {
         let (key, of) = (layout.manifest(), (layout.source.clone(), layout.lineage.clone()));
-        let found = read_backup(repository, layout).await;
         let lineage = standing.entry(of).or_default();
-        lineage.backups.extend(readable(found, key, &mut unreadable)?);
+        match read_backup(repository, layout).await {
+            Ok(backup) => lineage.backups.push(backup),
+            Err(error) => unreadable.push(UnreadableManifest::aside(key, error)?),
+        }
     }
-    for (layout, place) in changes_keys(repository, "").await? {
-        let key = layout.manifest(place);
-        let found = read_changes(repository, &layout, place).await;
-        let ChangesLayout { source, lineage } = layout;
-        let lineage = standing.entry((source, lineage)).or_default();
-        lineage.changes.extend(readable(found, key, &mut unreadable)?);
+    for (layout, key) in changes_keys(repository, "").await? {
+        let of = (layout.source.clone(), layout.lineage.clone());
+        standing.entry(of).or_default().keys.push((layout, key));
     }
-    let lineages = standing.into_iter().map(|((source, lineage), standing)| {
-        let Window { spans, gaps, captured } = change_history(&standing.backups, &standing.changes).window();
+    let mut lineages = Vec::with_capacity(standing.len());
+    for ((source, lineage), Standing { backups, keys }) in standing {
+        let changes = read_all_changes(repository, keys).await?;
+        let Window { spans, gaps, captured } = change_history(&backups, &changes).window();
+        let LineageChanges { standing, unreadable: found } = changes;
+        unreadable.extend(found);
         let age = captured.and_then(|captured| text::age(captured.at, now));
         let captured_age_seconds = age.map(|age| age.as_secs());
-        let not_captured = not_captured_at(&standing.changes, Lsn(u64::MAX)).to_vec();
-        let schema_changes = schema_changes(&standing.changes);
-        LineageWindow {
+        let not_captured = not_captured_at(&standing, Lsn(u64::MAX)).to_vec();
+        let schema_changes = schema_changes(&standing);
+        lineages.push(LineageWindow {
             source,
             lineage,
             spans,
@@ -115,9 +109,8 @@ async fn read(repository: &dyn Repository, now: Timestamp) -> Result<Windows, Fa
             captured_age_seconds,
             not_captured,
             schema_changes,
-        }
-    });
-    let lineages = lineages.collect();
+        });
+    }
     Ok(Windows { repository: repository.url(), lineages, unreadable })
 }
 
@@ -128,21 +121,6 @@ fn schema_changes(changes: &[StandingChanges]) -> Vec<SchemaChange> {
         changed.flat_map(|segment| segment.schema_changes.iter().cloned()).collect();
     all.sort_by_key(|change| change.lsn);
     all.split_off(all.len().saturating_sub(SCHEMA_CHANGES_SHOWN))
-}
-
-fn readable<T>(
-    found: Result<T, StepError>,
-    key: String,
-    unreadable: &mut Vec<Unreadable>,
-) -> Result<Option<T>, Failure> {
-    match found {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if concerns_one_backup(&error) => {
-            unreadable.push(Unreadable { key, class: error.class(), error: chain(&error) });
-            Ok(None)
-        }
-        Err(error) => Err(error.into()),
-    }
 }
 
 fn for_people(windows: &Windows, now: Timestamp) -> String {

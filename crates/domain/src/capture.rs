@@ -55,6 +55,19 @@ pub enum NotCapturedReason {
     NotPublishedYet,
 }
 
+impl std::fmt::Display for NotCapturedReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::NoReplicaIdentity => "it has no replica identity",
+            Self::Unlogged => "it is unlogged",
+            Self::Foreign => "it is a foreign table",
+            Self::OwnedByExtension => "it belongs to an extension",
+            Self::NotOwner => "this role does not own it",
+            Self::NotPublishedYet => "it was locked when it was to join",
+        })
+    }
+}
+
 impl NotCapturedReason {
     /// What a person can do about it.
     #[must_use]

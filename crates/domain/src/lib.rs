@@ -61,7 +61,7 @@ pub use snapshot::{InvalidSnapshot, TransactionSnapshot};
 pub use table::{SequenceName, SequenceValue, TableName, TableShape, quote_identifier};
 pub use window::{
     BaseFacts, BoundaryFacts, ChainFacts, ChangeHistory, Gap, GapReason, Position, RecoveryPlan,
-    SegmentFacts, Span, Unreachable, Window,
+    SegmentFacts, Span, Unreachable, UnreadableFacts, Window,
 };
 
 /// An instant, always in UTC. JSON shape: RFC 3339 text.

@@ -6,8 +6,10 @@
 //! been drawn. Every transaction that had begun by then has a smaller number, so S sees it if it committed: what S does not
 //! see began later, and its commit record lies behind G. From there all segments are replayed, and what S sees is skipped.
 
+mod gap_reason;
 mod recovery_plan;
 
+pub use gap_reason::{GapReason, UnreadableFacts};
 pub use recovery_plan::{RecoveryPlan, Unreachable};
 
 use crate::{BackupId, Lsn, Timestamp, TransactionSnapshot};
@@ -69,50 +71,6 @@ pub struct SegmentFacts {
     pub last_commit_at: Option<Timestamp>,
 }
 
-/// Why nothing between two points can be restored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "reason", rename_all = "snake_case")]
-pub enum GapReason {
-    /// Changes are lost.
-    Lost {
-        /// What happened.
-        what: String,
-    },
-    /// A segment's manifest is not there, and later ones are.
-    SegmentMissing {
-        /// Where it should begin.
-        start_lsn: Lsn,
-    },
-    /// The schema changed, and no full backup was made behind that.
-    SchemaChanged,
-    /// The full backup cannot be continued: a transaction was still open in its snapshot that began before the chain, or
-    /// before the schema or the set of captured tables became what they are in it.
-    NotJoined {
-        /// The backup.
-        backup_id: BackupId,
-    },
-    /// Nobody captured changes.
-    NotCaptured,
-}
-
-impl std::fmt::Display for GapReason {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Lost { what } => f.write_str(what),
-            Self::SegmentMissing { start_lsn } => {
-                write!(f, "the segment that begins at {start_lsn} is missing")
-            }
-            Self::SchemaChanged => f.write_str("the schema changed; a full backup begins the next span"),
-            Self::NotJoined { backup_id } => write!(
-                f,
-                "full backup {backup_id} does not join the changes: a transaction was open in it that began before \
-                 them, or the schema had changed since the segment before it; the next full will"
-            ),
-            Self::NotCaptured => f.write_str("no changes were captured"),
-        }
-    }
-}
-
 /// A span of which every point can be restored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Span {
@@ -155,6 +113,8 @@ pub struct ChangeHistory {
     bases: Vec<BaseFacts>,
     /// By position.
     runs: Vec<Run>,
+    /// By position.
+    unreadable: Vec<UnreadableFacts>,
 }
 
 /// Segments that follow each other without a hole. Segment `n` leads from boundary `n` to boundary `n + 1`.
@@ -231,7 +191,15 @@ impl ChangeHistory {
             runs.push(run);
         }
         runs.sort_by_key(Run::start);
-        Self { bases, runs }
+        Self { bases, runs, unreadable: Vec::new() }
+    }
+
+    /// The same, knowing of manifests that cannot be read: each is a hole, as if it were missing, and is named.
+    #[must_use]
+    pub fn with_unreadable(mut self, mut unreadable: Vec<UnreadableFacts>) -> Self {
+        unreadable.sort_by_key(|one| one.start);
+        self.unreadable = unreadable;
+        self
     }
 
     /// What can be restored.
@@ -264,8 +232,9 @@ impl ChangeHistory {
             stopped_by = reach.stopped_by;
         }
         // Changes that no full backup can be brought to.
-        if let (Some(span), Some(captured)) = (window.spans.last(), captured)
-            && let Some(reason) = stopped_by.filter(|_| captured.lsn > span.newest.lsn)
+        if let Some(span) = window.spans.last()
+            && let Some(reason) =
+                stopped_by.filter(|reason| reason.is_behind(span.newest, captured.unwrap_or(span.newest)))
         {
             window.gaps.push(Gap { after: span.newest, before: None, reason });
         }
@@ -294,18 +263,54 @@ impl ChangeHistory {
         self.runs.iter().enumerate().rev().find_map(of_run)
     }
 
+    /// Why what a run holds does not go on: the first manifest behind it that cannot be read, or what the next run says.
+    fn ended_by(&self, index: usize) -> Option<GapReason> {
+        let (end, next) = (self.runs[index].end().lsn, self.runs.get(index + 1));
+        let is_between =
+            |one: &&UnreadableFacts| one.start >= end && next.is_none_or(|next| one.start < next.start());
+        let unreadable = self.unreadable.iter().find(is_between).map(UnreadableFacts::reason);
+        unreadable.or_else(|| next.and_then(|next| next.gap.clone()))
+    }
+
+    /// Why a backup joins nothing: what it would have to join may be what cannot be read.
+    fn not_joined(&self, base: &BaseFacts) -> GapReason {
+        let lsn = base.position.lsn;
+        let before = self.boundaries().map(|boundary| boundary.position.lsn).filter(|end| *end <= lsn).max();
+        let is_nearer =
+            |one: &&UnreadableFacts| one.start <= lsn && before.is_none_or(|end| end <= one.start);
+        match self.unreadable.iter().rfind(is_nearer) {
+            Some(unreadable) => unreadable.reason(),
+            None if self.runs.is_empty() => GapReason::NotCaptured,
+            None => GapReason::NotJoined { backup_id: base.backup_id },
+        }
+    }
+
+    /// Whether a full backup joins the changes; `None` where the boundary that would tell lies before all that are known here.
+    #[must_use]
+    pub fn joins(&self, backup_id: BackupId) -> Option<bool> {
+        let base = self.bases.iter().find(|base| base.backup_id == backup_id)?;
+        if self.join(base).is_some() {
+            return Some(true);
+        }
+        // Older ones are of older schemas.
+        let fits = |boundary: &BoundaryFacts| boundary.snapshot.xmax <= base.snapshot.xmin;
+        self.boundaries().any(fits).then_some(false)
+    }
+
+    fn boundaries(&self) -> impl Iterator<Item = &BoundaryFacts> {
+        self.runs.iter().flat_map(|run| &run.boundaries)
+    }
+
     fn reach(&self, base: &BaseFacts) -> Reach {
         let point = |join, end, stopped_by| Reach { join, end, newest: base.position, stopped_by };
-        let not_joined = GapReason::NotJoined { backup_id: base.backup_id };
         let Some((index, join)) = self.join(base) else {
-            let reason = if self.runs.is_empty() { GapReason::NotCaptured } else { not_joined };
-            return point(None, 0, Some(reason));
+            return point(None, 0, Some(self.not_joined(base)));
         };
         let (run, lsn) = (&self.runs[index], base.position.lsn);
         let next = self.runs.get(index + 1);
         // A later chain that had begun when the backup was made is the one that it would have to join.
         if run.end().lsn <= lsn && next.is_some_and(|next| next.start() <= lsn) {
-            return point(None, 0, Some(not_joined));
+            return point(None, 0, Some(self.not_joined(base)));
         }
         let schema = run.schema_of(base);
         let differs = |segment: &SegmentFacts| {
@@ -315,7 +320,7 @@ impl ChangeHistory {
         let end = changed.map_or(run.segments.len(), |segments| join + segments);
         let stopped_by = match changed {
             Some(_) => Some(GapReason::SchemaChanged),
-            None => next.and_then(|next| next.gap.clone()),
+            None => self.ended_by(index),
         };
         let newest = run.boundaries[end].position;
         let newest = if newest.lsn > lsn { newest } else { base.position };

@@ -7,7 +7,7 @@ use crate::ports::{ChangePosition, Repository};
 use crate::replay_changes::{OpenedSegment, Replay, SegmentRead, read_segment, rules};
 use crate::restore_backup::Restore;
 use keepsake_archive::{Manifest, SegmentManifest, SegmentRecord};
-use keepsake_domain::{Classified, FailureClass, chain};
+use keepsake_domain::{Classified, FailureClass, Lsn, chain};
 
 /// Reads every segment up to the target to its end, and compares the manifests with each other, with their seals and with
 /// the backup, before anything is changed anywhere. A second call reads them again.
@@ -60,10 +60,10 @@ pub(crate) async fn check_all(
             Ok(held) if held == manifest.holds => read(manifest),
             Ok(held) => {
                 let finding = format!("it holds {held:?}, and its manifest says {:?}", manifest.holds);
-                return Err(damaged(segment, &finding));
+                return Err(damaged(base, segment, &finding));
             }
             Err(error) if error.class() == FailureClass::Integrity => {
-                return Err(damaged(segment, &chain(&error)));
+                return Err(damaged(base, segment, &chain(&error)));
             }
             Err(error) => return Err(error),
         }
@@ -100,13 +100,27 @@ fn belongs<'a>(
     }
 }
 
-fn damaged(segment: &OpenedSegment, finding: &str) -> StepError {
+fn damaged(base: &Manifest, segment: &OpenedSegment, finding: &str) -> StepError {
     StepError::found(
         FailureClass::Integrity,
         format!("segment \"{}\" cannot be restored: {finding}", segment.standing.manifest_key()),
         "full backups and the segments before it are not affected; nothing was changed on the target",
-        "restore to a point before it, or from a copy: keepsake window --repo <URL>",
+        format!(
+            "{}; or restore from a copy; keepsake window --repo <URL> shows which full backup begins behind it",
+            newest_before(base, segment)
+        ),
     )
+}
+
+/// How to restore the newest point that does not need a segment.
+fn newest_before(base: &Manifest, segment: &OpenedSegment) -> String {
+    let Some(manifest) = segment.standing.segment() else { return String::new() };
+    // At its beginning itself a commit of the segment may stand.
+    let last = Lsn(manifest.start_lsn.0.saturating_sub(1));
+    if last < base.lsn {
+        return format!("--backup {} without a point restores the full backup alone", base.backup_id);
+    }
+    format!("the newest point before it is {} at {last}: restore with --lsn {last}", manifest.started_at)
 }
 
 fn of_another_history(segment: &OpenedSegment, why: &str) -> StepError {

@@ -94,6 +94,12 @@ impl StepError {
         }
     }
 
+    /// Whether an error is about the one manifest or object that was read, so that others can still be looked at.
+    #[must_use]
+    pub fn is_of_one_object(&self) -> bool {
+        matches!(self, Self::Manifest(_)) || self.class() == FailureClass::Integrity
+    }
+
     fn classified(&self) -> Option<&dyn Classified> {
         Some(match self {
             Self::Source(error) => error,

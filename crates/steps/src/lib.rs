@@ -18,6 +18,7 @@ mod dump;
 mod error;
 mod govern_slot;
 mod hold_snapshot;
+mod joins_changes;
 mod list_backups;
 mod list_changes;
 mod make_differential;
@@ -73,9 +74,11 @@ pub use dump::{Dumper, dump};
 pub use error::StepError;
 pub use govern_slot::{Governed, PACE_SPAN, govern_slot};
 pub use hold_snapshot::{GRACE, Holder, Lane, hold_snapshot, release_snapshot, renew_lease};
+pub use joins_changes::joins_changes;
 pub use list_backups::{StandingBackup, find_backup, find_layout, manifest_keys, read_backup};
 pub use list_changes::{
-    ChangesManifest, StandingChanges, change_history, changes_keys, changes_of, not_captured_at, read_changes,
+    ChangesManifest, LineageChanges, StandingChanges, UnreadableManifest, change_history, changes_keys,
+    changes_of, lineage_changes, not_captured_at, read_all_changes, read_changes,
 };
 pub use make_differential::{FOLD_BYTES, MadeDifferential, Making, make_differential};
 pub use open_backup::{Lock, Locked, newest_keys, open_backup, open_backup_with_recovery_key};

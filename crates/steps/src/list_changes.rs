@@ -9,8 +9,10 @@ use keepsake_archive::{
     ChainManifest, ChainReason, ChangesKey, ChangesLayout, ManifestSeal, PreviousChanges, SegmentManifest,
 };
 use keepsake_domain::{
-    BackupId, BaseFacts, BoundaryFacts, ChainFacts, ChangeHistory, Lsn, NotCaptured, Position, SegmentFacts,
+    BackupId, BaseFacts, BoundaryFacts, ChainFacts, ChangeHistory, Classified, FailureClass, Lsn,
+    NotCaptured, Position, SegmentFacts, UnreadableFacts, chain,
 };
+use serde::Serialize;
 
 /// One manifest of captured changes, as it was read.
 #[derive(Debug, Clone, PartialEq)]
@@ -177,10 +179,97 @@ pub(crate) fn parse_changes(
     Ok(StandingChanges { layout: layout.clone(), manifest, manifest_sha256: sha256_hex(bytes), seal })
 }
 
-/// Reads all manifests of one lineage's changes, by position. Each takes a few kilobytes.
+/// A manifest that stands and cannot be read. JSON shape: these fields.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UnreadableManifest {
+    /// The manifest.
+    pub key: String,
+    /// Damage, or a format that this program does not know.
+    pub class: FailureClass,
+    /// What is wrong with it.
+    pub error: String,
+}
+
+impl UnreadableManifest {
+    /// Puts aside what is wrong with one object, so that what others say is still known.
+    ///
+    /// # Errors
+    /// Any error that is not about that object alone.
+    pub fn aside(key: String, error: StepError) -> Result<Self, StepError> {
+        if !error.is_of_one_object() {
+            return Err(error);
+        }
+        Ok(Self { key, class: error.class(), error: chain(&error) })
+    }
+
+    /// Where the changes begin that it describes; `None` if it is no manifest of changes.
+    pub(crate) fn start(&self) -> Option<Lsn> {
+        ChangesLayout::of_manifest_key(&self.key).map(|(_, key)| key.lsn())
+    }
+
+    fn facts(&self) -> Option<UnreadableFacts> {
+        let start = self.start()?;
+        Some(UnreadableFacts { start, manifest: self.key.clone(), found: self.error.clone() })
+    }
+}
+
+/// All that stands of a lineage's changes.
+#[derive(Debug, Clone, Default)]
+pub struct LineageChanges {
+    /// By position.
+    pub standing: Vec<StandingChanges>,
+    /// Manifests that cannot be read: nothing is known of what they describe but where it begins.
+    pub unreadable: Vec<UnreadableManifest>,
+}
+
+impl LineageChanges {
+    /// Adds those that lie before.
+    pub(crate) fn prepend(&mut self, before: Self) {
+        self.standing.splice(..0, before.standing);
+        self.unreadable.splice(..0, before.unreadable);
+    }
+}
+
+/// Reads manifests of changes. Each takes a few kilobytes. One that cannot be read keeps no other from being read.
 ///
 /// # Errors
-/// When one of them cannot be read: what can be restored is then not known.
+/// When the repository did not answer.
+pub async fn read_all_changes(
+    repository: &dyn Repository,
+    keys: Vec<(ChangesLayout, ChangesKey)>,
+) -> Result<LineageChanges, StepError> {
+    let read = |(layout, key): (ChangesLayout, ChangesKey)| async move {
+        match read_changes(repository, &layout, key).await {
+            Ok(standing) => Ok(Ok(standing)),
+            Err(error) => UnreadableManifest::aside(layout.manifest(key), error).map(Err),
+        }
+    };
+    let mut found = stream::iter(keys).map(read).buffered(CHECKS_IN_FLIGHT);
+    let mut all = LineageChanges::default();
+    while let Some(found) = found.next().await {
+        match found? {
+            Ok(standing) => all.standing.push(standing),
+            Err(unreadable) => all.unreadable.push(unreadable),
+        }
+    }
+    Ok(all)
+}
+
+/// Reads all manifests of one lineage's changes, by position.
+///
+/// # Errors
+/// As [`read_all_changes`].
+pub async fn lineage_changes(
+    repository: &dyn Repository,
+    layout: &ChangesLayout,
+) -> Result<LineageChanges, StepError> {
+    read_all_changes(repository, changes_keys(repository, &layout.root()).await?).await
+}
+
+/// The same, for who needs all of them.
+///
+/// # Errors
+/// When one of them cannot be read.
 pub async fn changes_of(
     repository: &dyn Repository,
     layout: &ChangesLayout,
@@ -197,14 +286,18 @@ pub async fn changes_of(
 /// They hold the rows of the full backup, whatever the target.
 #[must_use]
 pub fn not_captured_at(changes: &[StandingChanges], lsn: Lsn) -> &[NotCaptured] {
+    said_not_captured(changes, lsn).map(|(_, tables)| tables).unwrap_or_default()
+}
+
+/// The same, with where it was said.
+pub(crate) fn said_not_captured(changes: &[StandingChanges], lsn: Lsn) -> Option<(Lsn, &[NotCaptured])> {
     let said = changes.iter().filter_map(|one| Some((one.boundary().position.lsn, one.not_captured()?)));
-    let before = said.filter(|(end, _)| *end <= lsn).max_by_key(|(end, _)| *end);
-    before.map(|(_, tables)| tables).unwrap_or_default()
+    said.filter(|(end, _)| *end <= lsn).max_by_key(|(end, _)| *end)
 }
 
 /// Puts full backups and changes of one lineage together.
 #[must_use]
-pub fn change_history(backups: &[StandingBackup], changes: &[StandingChanges]) -> ChangeHistory {
+pub fn change_history(backups: &[StandingBackup], changes: &LineageChanges) -> ChangeHistory {
     let base = |backup: &StandingBackup| BaseFacts {
         backup_id: backup.layout.backup_id,
         snapshot: backup.manifest.snapshot.clone(),
@@ -212,7 +305,7 @@ pub fn change_history(backups: &[StandingBackup], changes: &[StandingChanges]) -
         schema_fingerprint: backup.manifest.schema_fingerprint.clone(),
     };
     let (mut chains, mut segments) = (Vec::new(), Vec::new());
-    for standing in changes {
+    for standing in &changes.standing {
         match &standing.manifest {
             ChangesManifest::Chain(chain) => chains.push(ChainFacts {
                 begins: standing.boundary(),
@@ -229,5 +322,6 @@ pub fn change_history(backups: &[StandingBackup], changes: &[StandingChanges]) -
             }),
         }
     }
-    ChangeHistory::new(backups.iter().map(base).collect(), chains, segments)
+    let unreadable = changes.unreadable.iter().filter_map(UnreadableManifest::facts).collect();
+    ChangeHistory::new(backups.iter().map(base).collect(), chains, segments).with_unreadable(unreadable)
 }

@@ -13,7 +13,7 @@ const PAGE: usize = 1_000;
 const END: u64 = 1 << 56;
 
 /// Where the search begins before a position that is near: a log grows by some segments of 16 MiB between two captures.
-const FIRST_STEP: u64 = 1 << 24;
+pub(crate) const FIRST_STEP: u64 = 1 << 24;
 
 /// Names of manifests, in the order of their positions.
 pub(crate) struct Page {
@@ -36,6 +36,27 @@ pub(crate) async fn page_behind(
     let after = listed.last().map_or_else(|| after.to_owned(), |object| object.key.clone());
     let keys = listed.iter().filter_map(|object| ChangesLayout::of_manifest_key(&object.key));
     Ok(Page { keys: keys.map(|(_, key)| key).collect(), after, is_last })
+}
+
+/// Keys of all manifests from one position on and before another.
+pub(crate) async fn keys_between(
+    repository: &dyn Repository,
+    layout: &ChangesLayout,
+    from: Lsn,
+    before: Lsn,
+) -> Result<Vec<(ChangesLayout, ChangesKey)>, StepError> {
+    let (mut keys, mut after) = (Vec::new(), layout.position(from));
+    // Ends: each page begins behind the one before.
+    loop {
+        let page = page_behind(repository, layout, &after).await?;
+        let is_behind = page.keys.iter().any(|key| key.lsn() >= before);
+        let wanted = page.keys.into_iter().filter(|key| key.lsn() < before);
+        keys.extend(wanted.map(|key| (layout.clone(), key)));
+        if page.is_last || is_behind {
+            return Ok(keys);
+        }
+        after = page.after;
+    }
 }
 
 /// The newest manifest, read. `near` is a position at which or a little before which it is looked for first.

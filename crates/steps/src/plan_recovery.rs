@@ -3,13 +3,17 @@
 use crate::StepError;
 use crate::differential::StandingDifferential;
 use crate::list_backups::{StandingBackup, find_layout, manifest_keys, read_backup};
-use crate::list_changes::{StandingChanges, change_history, changes_of, not_captured_at};
+use crate::list_changes::{
+    LineageChanges, StandingChanges, UnreadableManifest, change_history, lineage_changes, not_captured_at,
+    said_not_captured,
+};
 use crate::ports::Repository;
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{self, StreamExt};
 use keepsake_archive::{ArchiveLayout, ChangesLayout};
 use keepsake_domain::{
-    BackupIdPrefix, FailureClass, NotCaptured, Position, RecoveryPlan, RecoveryTarget, Unreachable,
+    BackupIdPrefix, FailureClass, Lsn, NotCaptured, Position, RecoveryPlan, RecoveryTarget, Unreachable,
 };
+use std::collections::HashMap;
 
 /// Manifests that are read at a time: each is a small request whose answer takes some milliseconds to begin.
 const READS_IN_FLIGHT: usize = 16;
@@ -29,10 +33,107 @@ pub struct RecoveryRoute {
     pub segments: Vec<StandingChanges>,
     /// Tables whose changes are not captured: they hold the full backup's rows, whatever the target.
     pub not_captured: Vec<NotCaptured>,
+    /// Whether these are all: not where a manifest is missing or cannot be read between the one that says it and the target.
+    pub is_not_captured_known: bool,
     /// How far changes were captured; everything behind the target is left out.
     pub captured: Option<Position>,
     /// Transactions in segments that lie behind the target as a whole.
     pub transactions_behind: u64,
+    /// Whether these are all: not where a manifest behind the target is missing or cannot be read, changes are lost, or the
+    /// full backup that is taken lies within a segment.
+    pub is_behind_known: bool,
+    /// Manifests of the lineage that cannot be read; none of them is needed.
+    pub unreadable: Vec<UnreadableManifest>,
+}
+
+/// What stands of the lineage that a restore is planned in.
+pub(crate) struct LineageStanding {
+    backups: Vec<StandingBackup>,
+    /// Full backups that cannot be read.
+    unreadable: Vec<UnreadableManifest>,
+    pub changes: LineageChanges,
+}
+
+impl LineageStanding {
+    /// Of one backup's lineage. Where that backup alone is `wanted`, no other is looked at.
+    async fn read(
+        repository: &dyn Repository,
+        newest: ArchiveLayout,
+        wanted: Option<&BackupIdPrefix>,
+    ) -> Result<Self, StepError> {
+        let layout = ChangesLayout { source: newest.source.clone(), lineage: newest.lineage.clone() };
+        let mut standing = match wanted {
+            Some(_) => {
+                let backups = vec![read_backup(repository, newest).await?];
+                Self { backups, unreadable: Vec::new(), changes: LineageChanges::default() }
+            }
+            None => Self::without_changes(repository, &newest).await?,
+        };
+        standing.changes = lineage_changes(repository, &layout).await?;
+        Ok(standing)
+    }
+
+    /// All full backups of a backup's lineage. An older one and more changes lead to the same points as one that cannot be
+    /// read.
+    pub(crate) async fn without_changes(
+        repository: &dyn Repository,
+        newest: &ArchiveLayout,
+    ) -> Result<Self, StepError> {
+        let read =
+            |layout: ArchiveLayout| async move { (layout.manifest(), read_backup(repository, layout).await) };
+        let fulls = fulls_of(repository, newest).await?;
+        let found: Vec<_> = stream::iter(fulls).map(read).buffered(READS_IN_FLIGHT).collect().await;
+        let is_one_readable = found.iter().any(|(_, found)| found.is_ok());
+        let (mut backups, mut unreadable) = (Vec::with_capacity(found.len()), Vec::new());
+        for (key, found) in found {
+            match found {
+                Ok(backup) => backups.push(backup),
+                Err(error) if !is_one_readable => return Err(error),
+                Err(error) => unreadable.push(UnreadableManifest::aside(key, error)?),
+            }
+        }
+        Ok(Self { backups, unreadable, changes: LineageChanges::default() })
+    }
+
+    /// What the newest full backup that can be read holds.
+    pub(crate) fn newest_lsn(&self) -> Lsn {
+        self.backups.iter().map(|backup| backup.manifest.lsn).max().unwrap_or_default()
+    }
+
+    /// The way to a target.
+    pub(crate) fn route(&self, target: RecoveryTarget) -> Result<RecoveryRoute, StepError> {
+        let plan = change_history(&self.backups, &self.changes).plan(target);
+        let plan = plan.map_err(|why| unreachable(&why))?;
+        let backup = self.backups.iter().find(|backup| backup.layout.backup_id == plan.base);
+        let backup = backup.cloned().ok_or_else(|| not_planned(&plan.base.to_string()))?;
+        let LineageChanges { standing, unreadable } = &self.changes;
+        let starts = |standing: &&StandingChanges| {
+            standing.segment().is_some_and(|segment| plan.segments.contains(&segment.start_lsn))
+        };
+        let segments: Vec<StandingChanges> = standing.iter().filter(starts).cloned().collect();
+        if segments.len() != plan.segments.len() {
+            return Err(not_planned("a segment"));
+        }
+        let positions = standing.iter().map(|standing| standing.boundary().position);
+        let captured = positions.max_by_key(|position| position.lsn);
+        let said = said_not_captured(standing, plan.ends.lsn);
+        let is_said = |(said, _): (Lsn, _)| leads_to(standing, said, plan.ends.lsn);
+        let is_unreadable_behind = unreadable.iter().any(|one| one.start() >= Some(plan.ends.lsn));
+        Ok(RecoveryRoute {
+            is_not_captured_known: plan.segments.is_empty() || said.is_some_and(is_said),
+            not_captured: not_captured_at(standing, plan.ends.lsn).to_vec(),
+            transactions_behind: transactions_behind(standing, &plan),
+            is_behind_known: !is_unreadable_behind
+                && captured.is_none_or(|captured| leads_to(standing, plan.ends.lsn, captured.lsn)),
+            captured,
+            plan,
+            backup,
+            differential: None,
+            spared_segments: 0,
+            segments,
+            unreadable: [self.unreadable.as_slice(), unreadable.as_slice()].concat(),
+        })
+    }
 }
 
 /// Plans a restore to a point in time: of the lineage of one backup, or of the newest backup.
@@ -46,36 +147,7 @@ pub async fn plan_recovery(
     target: RecoveryTarget,
 ) -> Result<RecoveryRoute, StepError> {
     let newest = find_layout(repository, wanted).await?;
-    let layouts = match wanted {
-        Some(_) => vec![newest.clone()],
-        None => fulls_of(repository, &newest).await?,
-    };
-    let backups = read_all(repository, layouts).await?;
-    let layout = ChangesLayout { source: newest.source, lineage: newest.lineage };
-    let changes = changes_of(repository, &layout).await?;
-    let plan = change_history(&backups, &changes).plan(target).map_err(|why| unreachable(&why))?;
-    let backup = backups.into_iter().find(|backup| backup.layout.backup_id == plan.base);
-    let backup = backup.ok_or_else(|| not_planned(&plan.base.to_string()))?;
-    let starts = |standing: &&StandingChanges| {
-        standing.segment().is_some_and(|segment| plan.segments.contains(&segment.start_lsn))
-    };
-    let segments: Vec<StandingChanges> = changes.iter().filter(starts).cloned().collect();
-    if segments.len() != plan.segments.len() {
-        return Err(not_planned("a segment"));
-    }
-    Ok(RecoveryRoute {
-        not_captured: not_captured_at(&changes, plan.ends.lsn).to_vec(),
-        captured: changes
-            .iter()
-            .map(|standing| standing.boundary().position)
-            .max_by_key(|position| position.lsn),
-        transactions_behind: transactions_behind(&changes, &plan),
-        plan,
-        backup,
-        differential: None,
-        spared_segments: 0,
-        segments,
-    })
+    LineageStanding::read(repository, newest, wanted).await?.route(target)
 }
 
 async fn fulls_of(
@@ -86,12 +158,16 @@ async fn fulls_of(
     manifest_keys(repository, &prefix).await
 }
 
-async fn read_all(
-    repository: &dyn Repository,
-    layouts: Vec<ArchiveLayout>,
-) -> Result<Vec<StandingBackup>, StepError> {
-    let read = |layout| read_backup(repository, layout);
-    stream::iter(layouts).map(read).buffered(READS_IN_FLIGHT).try_collect().await
+/// Whether segments follow each other without a hole from one position to another.
+fn leads_to(standing: &[StandingChanges], from: Lsn, to: Lsn) -> bool {
+    let segments = standing.iter().filter_map(StandingChanges::segment);
+    let ends: HashMap<Lsn, Lsn> = segments.map(|segment| (segment.start_lsn, segment.end_lsn)).collect();
+    // Ends: each segment ends behind its beginning.
+    let mut at = from;
+    while let Some(end) = ends.get(&at).filter(|end| **end > at) {
+        at = *end;
+    }
+    at >= to
 }
 
 fn transactions_behind(changes: &[StandingChanges], plan: &RecoveryPlan) -> u64 {

@@ -1,16 +1,18 @@
-//! The RPO, measured where it counts: the newest heartbeat of the source that can be read back from a repository, by whoever
-//! opens that repository alone. Its age is what would be lost if the source and everything else were lost now.
+//! The RPO, measured where it counts: the newest heartbeat of the source that a restore from a repository reaches, read back by
+//! whoever opens that repository alone. Its age is what would be lost if the source and everything else were lost now.
 
 use crate::StepError;
-use crate::list_changes::{StandingChanges, read_changes};
-use crate::newest_changes::newest_changes;
+use crate::list_backups::manifest_keys;
+use crate::list_changes::read_all_changes;
+use crate::newest_changes::{FIRST_STEP, keys_between, newest_changes};
 use crate::open_backup::{Locked, open_backup};
+use crate::plan_recovery::{LineageStanding, RecoveryRoute};
 use crate::ports::{Clock, KeyHolder, Repository};
 use crate::replay_changes::{OpenedSegment, read_segment};
 use async_trait::async_trait;
 use keepsake_archive::pgoutput::Message;
-use keepsake_archive::{BackupIdentity, ChangesLayout, SegmentRecord, heartbeat_at};
-use keepsake_domain::{FailureClass, Lineage, Lsn, Timestamp};
+use keepsake_archive::{ArchiveLayout, BackupIdentity, ChangesLayout, SegmentRecord, heartbeat_at};
+use keepsake_domain::{BackupId, FailureClass, GapReason, Lineage, Lsn, RecoveryTarget, Timestamp, chain};
 use serde::{Deserialize, Serialize};
 
 /// Segments that are read, from the newest on, until one has a heartbeat. A capture leaves one at its end or every ten
@@ -45,86 +47,140 @@ impl Opener for Holders<'_> {
     }
 }
 
-/// How far a source's changes can be restored from one repository. JSON shape: these fields, in snake case.
+/// How far a source can be restored from one repository. JSON shape: these fields, in snake case.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbedRpo {
     /// The repository that was read.
     pub repository: String,
     /// The source.
     pub source: String,
-    /// Its newest lineage there.
+    /// The lineage of its newest full backup there.
     pub lineage: Lineage,
-    /// Key of the manifest of the segment that the heartbeat was read from.
-    pub segment: String,
-    /// Where the heartbeat stands in the source's write-ahead log.
-    pub heartbeat_lsn: Lsn,
-    /// When it was left, by the source's clock.
-    pub heartbeat_at: Timestamp,
+    /// The full backup that a restore to the newest point begins with; its key was opened.
+    pub backup_id: BackupId,
+    /// Key of the manifest of the segment that the newest heartbeat was read from; `None` where nothing that the backup joins is
+    /// newer than the backup itself.
+    pub segment: Option<String>,
+    /// Where that heartbeat stands in the source's write-ahead log, or what the backup holds.
+    pub newest_lsn: Lsn,
+    /// When it was left, or the backup's snapshot was taken, by the source's clock.
+    pub newest_at: Timestamp,
     /// Our clock after it was read.
     pub probed_at: Timestamp,
     /// The time between, in whole seconds, rounded up; zero if the source's clock is ahead.
     pub rpo_seconds: u64,
+    /// Why newer changes that stand there cannot be restored from there; `None` is good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_by: Option<GapReason>,
 }
 
-/// Reads the newest heartbeat of a source back. Changes nothing; a second call reads again.
+/// Reads back the newest heartbeat of a source that a restore from this repository alone reaches: from its newest full backup
+/// that has a manifest there, over the changes that join it. Where none is newer than the full backup, that is the newest state.
+/// Objects of the backup are not looked at, nor of segments before the newest: [`crate::verify_archive`] does that. Changes
+/// nothing; a second call reads again.
 ///
 /// # Errors
-/// [`FailureClass::Permanent`] when no segment of the source stands there, or none of the newest has a heartbeat;
-/// [`FailureClass::Integrity`] when the newest one is damaged; the opener's when the key does not open it.
+/// [`FailureClass::Permanent`] when no full backup of the source stands there; [`FailureClass::Integrity`] when the newest
+/// segment is damaged; the opener's when the key does not open it.
 pub async fn probe_rpo(
     repository: &dyn Repository,
     source: &str,
     opener: &dyn Opener,
     clock: &dyn Clock,
 ) -> Result<ProbedRpo, StepError> {
-    let mut standing = newest_of(repository, source).await?;
-    let mut opened: Option<OpenedSegment> = None;
-    for _ in 0..SEGMENTS_READ {
-        if standing.segment().is_none() {
-            break;
-        }
-        let identity = match &opened {
-            Some(known) if known.standing.run_id() == standing.run_id() => known.identity.clone(),
-            _ => opener.open(repository, &standing).await?,
-        };
-        standing.seal.check(&standing.manifest_key(), &identity.seal_key())?;
-        let segment = OpenedSegment { standing, identity };
-        if let Some((lsn, at)) = newest_heartbeat(repository, &segment).await? {
-            return Ok(probed(repository, &segment.standing, (lsn, at), clock.now()));
-        }
-        standing = before(repository, &segment.standing).await?;
-        opened = Some(segment);
-    }
-    Err(StepError::found(
-        FailureClass::Permanent,
-        format!("no segment of {source} with a heartbeat is among the newest in {}", repository.url()),
-        "how much would be lost is not known; what stands there was not changed",
-        "keepsake capture, then copy its changes there, then probe again",
-    ))
+    let full = newest_full(repository, source).await?;
+    let route = newest_route(repository, &full).await?;
+    let identity = opener.open(repository, &route.backup).await?;
+    route.backup.seal.check(&route.backup.layout.manifest(), &identity.seal_key())?;
+    let heartbeat = newest_heartbeat(repository, &route, opener).await?;
+    let manifest = &route.backup.manifest;
+    let (segment, newest_lsn, newest_at) = match heartbeat {
+        Some((segment, lsn, at)) => (Some(segment), lsn, at),
+        None => (None, manifest.lsn, manifest.snapshot_at),
+    };
+    let stopped_by = match route.plan.stopped_by {
+        Some(reason) => Some(reason),
+        None => newer_lineage(repository, &route.backup.layout, newest_at).await?,
+    };
+    let probed_at = clock.now();
+    let age = probed_at.as_microsecond() - newest_at.as_microsecond();
+    Ok(ProbedRpo {
+        repository: repository.url(),
+        source: source.to_owned(),
+        lineage: route.backup.layout.lineage,
+        backup_id: route.backup.layout.backup_id,
+        segment,
+        newest_lsn,
+        newest_at,
+        probed_at,
+        rpo_seconds: u64::try_from(age).unwrap_or_default().div_ceil(1_000_000),
+        stopped_by,
+    })
 }
 
-/// The newest manifest of the newest lineage.
-async fn newest_of(repository: &dyn Repository, source: &str) -> Result<StandingChanges, StepError> {
-    let mut newest: Option<StandingChanges> = None;
+/// The newest full backup of all lineages.
+async fn newest_full(repository: &dyn Repository, source: &str) -> Result<ArchiveLayout, StepError> {
+    let mut newest: Option<ArchiveLayout> = None;
     for folder in repository.folders(&format!("{source}/")).await? {
-        let Some(layout) = folder.parse().ok().and_then(|lineage| ChangesLayout::new(source, lineage).ok())
-        else {
-            continue;
-        };
-        let found = newest_changes(repository, &layout, None).await?;
-        newest = newest.into_iter().chain(found).max_by_key(|one| one.boundary().position.at);
+        let fulls = manifest_keys(repository, &format!("{source}/{folder}/full/")).await?;
+        newest = newest.into_iter().chain(fulls).max_by_key(|layout| layout.backup_id);
     }
     newest.ok_or_else(|| {
         StepError::found(
             FailureClass::Permanent,
-            format!("no changes of {source} stand in {}", repository.url()),
-            "nothing can be restored from there behind its full backups",
-            "copy the source's changes there, or give the name under which it was protected",
+            format!("no full backup of {source} stands in {}", repository.url()),
+            "nothing can be restored from there, whatever changes stand there",
+            "keepsake backup --copy-to <URL>, or give the name under which the source is backed up",
         )
     })
 }
 
+/// The way to the newest point. Manifests of changes are read from a little before the newest full backup on, and from further
+/// back only while that does not lead to the end: there may be hundreds of thousands of them.
+async fn newest_route(repository: &dyn Repository, full: &ArchiveLayout) -> Result<RecoveryRoute, StepError> {
+    let mut standing = LineageStanding::without_changes(repository, full).await?;
+    let layout = ChangesLayout { source: full.source.clone(), lineage: full.lineage.clone() };
+    let newest = standing.newest_lsn();
+    let (mut before, mut step) = (Lsn(u64::MAX), FIRST_STEP);
+    // Ends: at position 0 at the latest, which sixteen steps of sixteen times the length reach.
+    loop {
+        let from = Lsn(newest.0.saturating_sub(step));
+        let keys = keys_between(repository, &layout, from, before).await?;
+        standing.changes.prepend(read_all_changes(repository, keys).await?);
+        let route = standing.route(RecoveryTarget::Latest)?;
+        let end = route.captured.map(|captured| captured.lsn);
+        let is_end = route.plan.stopped_by.is_none() && end.is_some_and(|end| end <= route.plan.ends.lsn);
+        if is_end || from == Lsn(0) {
+            return Ok(route);
+        }
+        (before, step) = (from, step.saturating_mul(16));
+    }
+}
+
+/// The newest heartbeat behind the full backup, with the segment that it stands in.
 async fn newest_heartbeat(
+    repository: &dyn Repository,
+    route: &RecoveryRoute,
+    opener: &dyn Opener,
+) -> Result<Option<(String, Lsn, Timestamp)>, StepError> {
+    let mut opened: Option<OpenedSegment> = None;
+    for standing in route.segments.iter().rev().take(SEGMENTS_READ) {
+        let identity = match &opened {
+            Some(known) if known.standing.run_id() == standing.run_id() => known.identity.clone(),
+            _ => opener.open(repository, standing).await?,
+        };
+        standing.seal.check(&standing.manifest_key(), &identity.seal_key())?;
+        let segment = OpenedSegment { standing: standing.clone(), identity };
+        if let Some((lsn, at)) = heartbeat_in(repository, &segment).await? {
+            let is_behind = lsn > route.backup.manifest.lsn;
+            return Ok(is_behind.then(|| (standing.manifest_key(), lsn, at)));
+        }
+        opened = Some(segment);
+    }
+    Ok(None)
+}
+
+async fn heartbeat_in(
     repository: &dyn Repository,
     segment: &OpenedSegment,
 ) -> Result<Option<(Lsn, Timestamp)>, StepError> {
@@ -145,31 +201,29 @@ async fn newest_heartbeat(
     Ok(newest)
 }
 
-async fn before(
+/// A lineage whose changes are newer than what can be restored: no full backup of it stands there.
+async fn newer_lineage(
     repository: &dyn Repository,
-    standing: &StandingChanges,
-) -> Result<StandingChanges, StepError> {
-    match standing.previous() {
-        Some(previous) => read_changes(repository, &standing.layout, previous.key()).await,
-        None => Ok(standing.clone()),
+    full: &ArchiveLayout,
+    newest_at: Timestamp,
+) -> Result<Option<GapReason>, StepError> {
+    for folder in repository.folders(&format!("{}/", full.source)).await? {
+        let Ok(lineage) = folder.parse::<Lineage>() else { continue };
+        if lineage == full.lineage {
+            continue;
+        }
+        let layout = ChangesLayout { source: full.source.clone(), lineage };
+        let what = format!("the source is of lineage {folder}, of which no newer full backup stands");
+        match newest_changes(repository, &layout, None).await {
+            Ok(Some(standing)) if standing.boundary().position.at > newest_at => {
+                return Ok(Some(GapReason::Lost { what }));
+            }
+            Ok(_) => {}
+            Err(error) if error.is_of_one_object() => {
+                return Ok(Some(GapReason::Lost { what: format!("{what}, or: {}", chain(&error)) }));
+            }
+            Err(error) => return Err(error),
+        }
     }
-}
-
-fn probed(
-    repository: &dyn Repository,
-    standing: &StandingChanges,
-    (heartbeat_lsn, heartbeat_at): (Lsn, Timestamp),
-    probed_at: Timestamp,
-) -> ProbedRpo {
-    let age = probed_at.as_microsecond() - heartbeat_at.as_microsecond();
-    ProbedRpo {
-        repository: repository.url(),
-        source: standing.layout.source.clone(),
-        lineage: standing.layout.lineage.clone(),
-        segment: standing.manifest_key(),
-        heartbeat_lsn,
-        heartbeat_at,
-        probed_at,
-        rpo_seconds: u64::try_from(age).unwrap_or_default().div_ceil(1_000_000),
-    }
+    Ok(None)
 }

@@ -1,6 +1,6 @@
 //! Which full backup and which segments bring a restore to its target.
 
-use super::{BaseFacts, BoundaryFacts, ChangeHistory, GapReason, Position, Reach, SegmentFacts};
+use super::{BaseFacts, BoundaryFacts, ChangeHistory, GapReason, Position, Reach, Run, SegmentFacts};
 use crate::{BackupId, Bound, Lsn, RecoveryTarget, Timestamp, widen_xid};
 use std::fmt;
 
@@ -81,10 +81,6 @@ impl ChangeHistory {
         }
     }
 
-    fn boundaries(&self) -> impl Iterator<Item = &BoundaryFacts> {
-        self.runs.iter().flat_map(|run| &run.boundaries)
-    }
-
     /// Whether the target lies no further than the backup can be brought.
     fn covers(&self, reach: &Reach, target: &RecoveryTarget) -> bool {
         match target {
@@ -128,9 +124,9 @@ impl ChangeHistory {
     }
 
     fn stopped_by(&self, reach: &Reach, target: &RecoveryTarget) -> Option<GapReason> {
-        let captured = self.runs.last().map(|run| run.end().lsn);
-        let is_short = *target == RecoveryTarget::Latest && captured > Some(reach.newest.lsn);
-        reach.stopped_by.clone().filter(|_| is_short)
+        let captured = self.runs.last().map_or(reach.newest, Run::end);
+        let is_short = |reason: &GapReason| reason.is_behind(reach.newest, captured);
+        reach.stopped_by.clone().filter(|reason| *target == RecoveryTarget::Latest && is_short(reason))
     }
 
     fn unreachable(&self, reaches: &[(&BaseFacts, Reach)], target: RecoveryTarget) -> Unreachable {

@@ -91,6 +91,70 @@ fn a_segment_that_is_missing_is_a_gap_even_if_later_ones_stand() {
     assert_eq!(window.gaps[0].before, None);
 }
 
+fn unreadable(start: u64) -> UnreadableFacts {
+    let manifest = format!("{start}.json");
+    UnreadableFacts { start: Lsn(start), found: format!("manifest {manifest:?} is damaged"), manifest }
+}
+
+/// The history without the manifests that begin there, which stand and cannot be read.
+fn damaged(starts: &[u64]) -> ChangeHistory {
+    let ChangeHistory { bases, .. } = history();
+    let readable = |start: &u64| !starts.contains(start);
+    let starts_of_segments = [100, 200, 300, 500, 600].into_iter().filter(readable);
+    let segments = starts_of_segments.map(|start| segment(start, start + 100, start / 10 + 10, "one"));
+    let chains = vec![chain(500, 50, Some("the slot was lost")), chain(100, 10, None)];
+    ChangeHistory::new(bases, chains, segments.collect())
+        .with_unreadable(starts.iter().map(|start| unreadable(*start)).collect())
+}
+
+#[test]
+fn a_manifest_that_cannot_be_read_is_a_hole_that_is_named_and_points_on_both_sides_stay() {
+    let reason = |start| unreadable(start).reason();
+    let window = damaged(&[200]).window();
+    assert_eq!(spans(&window), [(120, 200), (520, 700)]);
+    assert_eq!(window.gaps, [Gap { after: position(200), before: Some(position(520)), reason: reason(200) }]);
+    assert_eq!(planned(&damaged(&[200]), lsn(150)), (id(1), vec![100]));
+    assert_eq!(planned(&damaged(&[200]), lsn(650)), (id(2), vec![500, 600]));
+    let refused = damaged(&[200]).plan(lsn(250)).expect_err("it lies in the hole");
+    assert_eq!((refused.before, refused.after), (Some(position(200)), Some(position(520))));
+    assert!(refused.to_string().contains("manifest \"200.json\" is damaged"), "{refused}");
+    // Two that follow each other: the first one is named.
+    assert_eq!(damaged(&[100, 200]).window().gaps[0].reason, reason(100));
+}
+
+#[test]
+fn the_newest_manifest_that_cannot_be_read_is_told_though_nothing_is_known_of_its_end() {
+    let history = damaged(&[600]);
+    assert_eq!(spans(&history.window()), [(120, 400), (520, 600)]);
+    let gap = Gap { after: position(600), before: None, reason: unreadable(600).reason() };
+    assert_eq!(history.window().gaps.last(), Some(&gap));
+    let plan = history.plan(RecoveryTarget::Latest).expect("it can be restored");
+    assert_eq!((plan.segments, plan.stopped_by), (vec![Lsn(500)], Some(unreadable(600).reason())));
+    assert_eq!(history.plan(lsn(550)).expect("it can be restored").stopped_by, None);
+    let refused = history.plan(lsn(650)).expect_err("it is not known what is there");
+    assert!(refused.to_string().contains("600.json"), "{refused}");
+}
+
+#[test]
+fn a_full_that_would_join_what_cannot_be_read_says_so() {
+    // The chain's beginning, with its first segment behind it, and without.
+    for segments in [vec![segment(100, 200, 20, "one")], vec![]] {
+        let history = ChangeHistory::new(vec![base(1, 120, 12, "one")], vec![], segments);
+        let history = history.with_unreadable(vec![unreadable(100)]);
+        assert_eq!(spans(&history.window()), [(120, 120)]);
+        assert_eq!(history.window().gaps[0].reason, unreadable(100).reason());
+    }
+    let apart = ChangeHistory::new(vec![base(1, 90, 9, "one")], vec![chain(100, 10, None)], vec![]);
+    assert!(
+        apart
+            .with_unreadable(vec![unreadable(200)])
+            .window()
+            .gaps
+            .iter()
+            .all(|gap| { gap.reason == GapReason::NotJoined { backup_id: id(1) } })
+    );
+}
+
 #[test]
 fn a_changed_schema_ends_what_a_full_of_the_old_one_can_reach() {
     let chains = || vec![chain(100, 10, None)];
@@ -138,6 +202,20 @@ fn a_full_with_an_older_open_transaction_joins_where_that_had_not_begun() {
     let apart = ChangeHistory::new(vec![open(9)], vec![chain(100, 10, None)], segments());
     assert_eq!(spans(&apart.window()), [(250, 250)]);
     assert_eq!(apart.window().gaps[0].reason, GapReason::NotJoined { backup_id: id(1) });
+}
+
+#[test]
+fn whether_a_full_joins_is_known_from_the_first_boundary_on_that_it_sees_all_of() {
+    let joins = |base, chains, segments| ChangeHistory::new(vec![base], chains, segments).joins(id(1));
+    let segments = || vec![segment(100, 200, 20, "one"), segment(200, 300, 30, "two")];
+    assert_eq!(joins(base(1, 320, 32, "two"), vec![], segments()), Some(true));
+    assert_eq!(joins(base(1, 320, 32, "three"), vec![], segments()), Some(false));
+    // A transaction was open that began before everything that was read.
+    let open = TransactionSnapshot { xmin: 15, xmax: 32, xip: vec![15] };
+    let open = BaseFacts { snapshot: open, ..base(1, 320, 32, "one") };
+    assert_eq!(joins(open.clone(), vec![], segments()), None);
+    assert_eq!(joins(open, vec![chain(100, 10, None)], segments()), Some(true));
+    assert_eq!(joins(base(1, 320, 32, "two"), vec![], vec![]), None);
 }
 
 #[test]

@@ -8,9 +8,9 @@ use keepsake_archive::{ChangesLayout, SegmentDecoder, SegmentManifest, SegmentRe
 use keepsake_domain::{Classified, FailureClass, GapReason, Lsn};
 use keepsake_steps::ports::{ChangeSource, KeyHolder, ProtectWishes, Repository};
 use keepsake_steps::{
-    Capture, Captured, ChangesManifest, Damage, Depth, ProtectedSource, SegmentBounds, StandingChanges,
-    StepError, Until, begin_anew, capture_changes, change_history, changes_keys, changes_of, not_captured_at,
-    open_backup, protect_source, verify_links, verify_segment,
+    Capture, Captured, ChangesManifest, Damage, Depth, LineageChanges, ProtectedSource, SegmentBounds,
+    StandingChanges, StepError, Until, begin_anew, capture_changes, change_history, changes_keys, changes_of,
+    lineage_changes, not_captured_at, open_backup, protect_source, verify_links, verify_segment,
 };
 use keepsake_testkit::{
     Fault, Faults, Faulty, FaultyRepository, Gate, MemoryChangeSource, MemoryKeyHolder, MemoryRepository,
@@ -378,7 +378,8 @@ async fn every_way_to_lose_the_slot_is_recorded_as_a_gap_and_capture_goes_on_beh
         assert_eq!(gaps.count(), 2, "{what}");
         bench.write();
         assert_eq!(bench.once().await.gap, None, "{what}: the same gap twice");
-        let history = change_history(&[], &bench.standing().await);
+        let standing = bench.standing().await;
+        let history = change_history(&[], &LineageChanges { standing, ..LineageChanges::default() });
         assert_eq!(history.window().spans, vec![], "no full backup joins");
     }
 }
@@ -612,7 +613,9 @@ async fn a_manifest_of_another_lineage_or_place_is_refused_by_name() {
     let [one, other] = [&standing[1], &standing[2]].map(StandingChanges::manifest_key);
     let bytes = bench.repository.get(&other, 1 << 20).await.unwrap();
     bench.repository.corrupt(&one, |stored| *stored = bytes.to_vec());
-    let error = changes_of(bench.repository.as_ref(), &standing[1].layout).await.unwrap_err();
-    assert_eq!(error.class(), FailureClass::Integrity);
-    assert!(error.to_string().contains(&one) && error.to_string().contains("belongs at"), "{error}");
+    let found = lineage_changes(bench.repository.as_ref(), &standing[1].layout).await.unwrap();
+    let [unreadable] = found.unreadable.as_slice() else { panic!("one: {:?}", found.unreadable) };
+    assert_eq!((&unreadable.key, unreadable.class), (&one, FailureClass::Integrity));
+    assert!(unreadable.error.contains("belongs at"), "{unreadable:?}");
+    assert_eq!(found.standing.len(), standing.len() - 1);
 }

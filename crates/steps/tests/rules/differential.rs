@@ -98,7 +98,16 @@ impl Bench {
 fn backup(chain: &StandingChanges) -> StandingBackup {
     let backup_id = BackupId(Uuid::from_u128(7));
     let layout = ArchiveLayout::new("wedsync", chain.layout.lineage.clone(), backup_id).unwrap();
-    let (attempt, boundary) = (Attempt(backup_id.0), chain.boundary());
+    let manifest = manifest(&layout, chain, "age1suite".to_owned());
+    let json = manifest.to_json(&SealKey::try_from("07".repeat(32)).unwrap()).unwrap();
+    let (manifest, seal) = Manifest::parse_sealed(&layout.manifest(), &json).unwrap();
+    StandingBackup { layout, manifest, manifest_sha256: "00".repeat(32), seal }
+}
+
+/// Of a full backup that was made where these changes end.
+pub(crate) fn manifest(layout: &ArchiveLayout, at: &StandingChanges, recipient: String) -> Manifest {
+    let (backup_id, boundary) = (layout.backup_id, at.boundary());
+    let attempt = Attempt(backup_id.0);
     let object = |key: String| StoredObject { key, stored_bytes: 1, sha256: "00".repeat(32), crc32: 7 };
     let part = Part {
         number: 1,
@@ -111,11 +120,11 @@ fn backup(chain: &StandingChanges) -> StandingBackup {
         object: object(layout.part(1, attempt)),
     };
     let xmax = boundary.snapshot.xmax;
-    let manifest = Manifest {
+    Manifest {
         format_version: FORMAT_VERSION,
         backup_id,
         source: "wedsync".to_owned(),
-        lineage: chain.layout.lineage.clone(),
+        lineage: layout.lineage.clone(),
         database: "wedsync".to_owned(),
         fencing_token: FencingToken(1),
         server: ServerFacts {
@@ -134,21 +143,18 @@ fn backup(chain: &StandingChanges) -> StandingBackup {
         schema: object(layout.schema(attempt)),
         schema_raw_bytes: 1,
         schema_objects: Vec::new(),
-        schema_fingerprint: None,
+        schema_fingerprint: Some(boundary.schema_fingerprint),
         globals: object(layout.globals(attempt)),
         readme: object(layout.readme()),
         parts: vec![part],
         sequences: Vec::new(),
         blobs: None,
         coverage: Coverage::default(),
-        recipient: "age1suite".to_owned(),
+        recipient,
         key_holders: Vec::new(),
         tools: ToolVersions { keepsake: "0.1.0".to_owned(), pg_dump: "pg_dump (PostgreSQL) 15".to_owned() },
         previous_manifest: None,
-    };
-    let json = manifest.to_json(&SealKey::try_from("07".repeat(32)).unwrap()).unwrap();
-    let (manifest, seal) = Manifest::parse_sealed(&layout.manifest(), &json).unwrap();
-    StandingBackup { layout, manifest, manifest_sha256: "00".repeat(32), seal }
+    }
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod differential;
 mod failed_run;
 mod fault_sweep;
 mod fencing;
+mod full_backups;
 mod held_snapshot;
 mod killed_upload;
 mod manifest_last;

@@ -1,10 +1,11 @@
 //! Copies of captured changes, and the RPO that is read back from one.
 
 use super::{Bench, Kind, ready};
+use crate::full_backups::full_backup;
 use keepsake_archive::ChangesLayout;
-use keepsake_domain::{Classified, FailureClass};
-use keepsake_steps::ports::{KeyHolder, Repository};
-use keepsake_steps::{CopiedChanges, Holders, StepError, copy_changes, probe_rpo};
+use keepsake_domain::{Classified, FailureClass, GapReason, Lsn};
+use keepsake_steps::ports::{Clock, KeyHolder, Repository};
+use keepsake_steps::{CopiedChanges, Holders, ProbedRpo, StandingBackup, StepError, copy_changes, probe_rpo};
 use keepsake_testkit::{Fault, Faults, FaultyRepository, Gate, MemoryKeyHolder, MemoryRepository};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -169,32 +170,79 @@ async fn a_repository_with_other_changes_of_the_lineage_is_refused_and_left_as_i
     assert_eq!(objects(to.as_ref()).await, before);
 }
 
-async fn probe(bench: &Bench, copy: &dyn Repository, key: &str) -> Result<u64, StepError> {
+async fn probed(bench: &Bench, copy: &dyn Repository, key: &str) -> Result<ProbedRpo, StepError> {
     let holder = MemoryKeyHolder::new(key);
     let holders: [&dyn KeyHolder; 1] = [&holder];
-    let probed = probe_rpo(copy, "wedsync", &Holders(&holders), bench.clock.as_ref()).await?;
-    Ok(probed.rpo_seconds)
+    probe_rpo(copy, "wedsync", &Holders(&holders), bench.clock.as_ref()).await
+}
+
+/// Of changes that a restore from there reaches.
+async fn probe(bench: &Bench, copy: &dyn Repository) -> u64 {
+    let probed = probed(bench, copy, "k").await.unwrap();
+    assert_eq!(probed.stopped_by, None);
+    probed.rpo_seconds
 }
 
 #[tokio::test]
 async fn the_rpo_is_the_age_of_the_newest_heartbeat_that_the_copy_alone_gives_back() {
     let (bench, to) = (captured().await, elsewhere());
     copy(&bench, to.as_ref()).await.unwrap();
+    full_backup(to.as_ref(), &bench.standing().await[0], 1).await;
     bench.clock.advance(Duration::from_millis(41_200));
-    assert_eq!(probe(&bench, to.as_ref(), "k").await.unwrap(), 42);
+    assert_eq!(probe(&bench, to.as_ref()).await, 42);
     // What is captured and not copied counts for nothing.
     bench.write();
     bench.once().await;
-    assert_eq!(probe(&bench, to.as_ref(), "k").await.unwrap(), 47);
+    assert_eq!(probe(&bench, to.as_ref()).await, 47);
     copy(&bench, to.as_ref()).await.unwrap();
     // The original is gone.
     for key in objects(bench.repository.as_ref()).await.keys() {
         bench.repository.lose(key);
     }
     bench.clock.advance(Duration::from_secs(3));
-    assert_eq!(probe(&bench, to.as_ref(), "k").await.unwrap(), 3);
-    let refused = probe(&bench, to.as_ref(), "another side's").await.unwrap_err();
+    assert_eq!(probe(&bench, to.as_ref()).await, 3);
+    let refused = probed(&bench, to.as_ref(), "another side's").await.unwrap_err();
     assert!(refused.to_string().contains("none of the keys"), "{refused}");
+}
+
+#[tokio::test]
+async fn changes_count_for_the_rpo_only_as_far_as_a_full_backup_there_joins_them() {
+    let (bench, to) = (captured().await, elsewhere());
+    copy(&bench, to.as_ref()).await.unwrap();
+    bench.clock.advance(Duration::from_secs(10));
+    // Heartbeats alone restore nothing.
+    let nothing = probed(&bench, to.as_ref(), "k").await.unwrap_err();
+    assert_eq!(nothing.class(), FailureClass::Permanent, "{nothing}");
+    assert!(nothing.explanation().next.contains("keepsake backup --copy-to"), "{nothing}");
+    let standing = bench.standing().await;
+    let [chain, first, .., newest] = standing.as_slice() else { panic!("segments") };
+    let full = full_backup(to.as_ref(), chain, 1).await;
+    assert_eq!(probe(&bench, to.as_ref()).await, 10);
+    // Over a hole nothing is reached: its newest state is where the segments end before it, or the full's own.
+    to.lose(&first.manifest_key());
+    let holed = probed(&bench, to.as_ref(), "k").await.unwrap();
+    assert!(matches!(holed.stopped_by, Some(GapReason::SegmentMissing { .. })), "{holed:?}");
+    let age = bench.clock.now().duration_since(full.manifest.snapshot_at).as_secs().unsigned_abs();
+    assert_eq!((holed.segment, holed.rpo_seconds), (None, age));
+    assert_eq!(holed.newest_lsn, full.manifest.lsn);
+    // The next full joins behind it.
+    let next = full_backup(to.as_ref(), newest, 2).await;
+    bench.write();
+    bench.once().await;
+    copy(&bench, to.as_ref()).await.unwrap();
+    bench.clock.advance(Duration::from_secs(7));
+    let joined = probed(&bench, to.as_ref(), "k").await.unwrap();
+    assert_eq!((joined.backup_id, joined.rpo_seconds, joined.stopped_by), (next.layout.backup_id, 7, None));
+    // Changes of a new lineage, and no full backup of it.
+    bench.source.promote();
+    bench.once().await;
+    let layout = bench.standing().await.last().unwrap().layout.clone();
+    bench.write();
+    bench.once().await;
+    copy_changes(bench.repository.as_ref(), to.as_ref(), &layout, u64::MAX).await.unwrap();
+    let elsewhere = probed(&bench, to.as_ref(), "k").await.unwrap();
+    assert!(matches!(&elsewhere.stopped_by, Some(GapReason::Lost { what }) if what.contains("lineage")));
+    assert_eq!(elsewhere.newest_at, joined.newest_at);
 }
 
 #[tokio::test]
@@ -203,23 +251,49 @@ async fn a_heartbeat_is_looked_for_before_segments_that_have_none_and_damage_is_
     bench.write();
     bench.once().await;
     copy(&bench, to.as_ref()).await.unwrap();
+    full_backup(to.as_ref(), &bench.standing().await[0], 1).await;
     bench.clock.advance(Duration::from_secs(10));
-    assert_eq!(probe(&bench, to.as_ref(), "k").await.unwrap(), 10);
+    assert_eq!(probe(&bench, to.as_ref()).await, 10);
     // The newest one ends with the heartbeat; those before it ended because they were full.
     let standing = bench.standing().await;
     let [.., before, newest] = standing.as_slice() else { panic!("two segments") };
     to.lose(&newest.manifest_key());
-    assert_eq!(probe(&bench, to.as_ref(), "k").await.unwrap(), 15);
+    assert_eq!(probe(&bench, to.as_ref()).await, 15);
+    let bytes = to.get(&before.manifest_key(), 1 << 20).await.unwrap();
+    to.corrupt(&before.manifest_key(), |bytes| bytes[100] ^= 1);
+    let damaged = probed(&bench, to.as_ref(), "k").await.unwrap();
+    assert!(matches!(damaged.stopped_by, Some(GapReason::Unreadable { .. })), "{damaged:?}");
+    assert_eq!(damaged.rpo_seconds, 15, "the heartbeat before it is still there");
+    to.corrupt(&before.manifest_key(), |damaged| *damaged = bytes.to_vec());
     to.corrupt(&before.segment().unwrap().object.key, |bytes| *bytes.last_mut().unwrap() ^= 1);
-    let damaged = probe(&bench, to.as_ref(), "k").await.unwrap_err();
+    let damaged = probed(&bench, to.as_ref(), "k").await.unwrap_err();
     assert_eq!(damaged.class(), FailureClass::Integrity, "{damaged}");
-    let rest = &standing[..standing.len() - 1];
-    for standing in rest.iter().filter(|one| one.segment().is_some()) {
-        to.lose(&standing.manifest_key());
-    }
-    let nothing = probe(&bench, to.as_ref(), "k").await.unwrap_err();
-    assert_eq!(nothing.class(), FailureClass::Permanent, "{nothing}");
-    assert!(nothing.explanation().next.contains("keepsake capture"), "{nothing}");
-    let empty = probe(&bench, elsewhere().as_ref(), "k").await.unwrap_err();
-    assert!(empty.to_string().contains("no changes of wedsync"), "{empty}");
+    let empty = probed(&bench, elsewhere().as_ref(), "k").await.unwrap_err();
+    assert!(empty.to_string().contains("no full backup of wedsync"), "{empty}");
+}
+
+#[tokio::test]
+async fn the_rpo_of_a_long_history_is_read_from_around_the_newest_full_and_from_further_back_where_it_must_be()
+ {
+    let (bench, to) = (captured().await, elsewhere());
+    let early = full_backup(to.as_ref(), &bench.standing().await[0], 1).await;
+    bench.source.set_back(Lsn(bench.source.lsn().0 + (1 << 30)));
+    bench.write();
+    bench.once().await;
+    let late = full_backup(to.as_ref(), bench.standing().await.last().unwrap(), 2).await;
+    bench.write();
+    bench.once().await;
+    copy(&bench, to.as_ref()).await.unwrap();
+    bench.clock.advance(Duration::from_secs(4));
+    let reads = async |begins: &StandingBackup| {
+        let faults = Arc::new(Faults::new());
+        let probed = probed(&bench, &FaultyRepository::new(to.clone(), faults.clone()), "k").await.unwrap();
+        assert_eq!((probed.backup_id, probed.rpo_seconds), (begins.layout.backup_id, 4));
+        assert_eq!(probed.stopped_by, None);
+        faults.calls()["get"]
+    };
+    let near = reads(&late).await;
+    to.lose(&late.layout.manifest());
+    let all = reads(&early).await;
+    assert!(near < all, "{near} and {all}");
 }
