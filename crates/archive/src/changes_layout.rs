@@ -50,6 +50,20 @@ impl ChangesLayout {
         Ok(Self { source: source.to_owned(), lineage })
     }
 
+    /// The layout of a manifest that was found where it belongs.
+    ///
+    /// # Errors
+    /// Why it does not belong there, for people.
+    pub(crate) fn of_found(
+        (source, lineage): (&str, &Lineage),
+        key: &str,
+        place: impl FnOnce(&Self) -> String,
+    ) -> Result<Self, String> {
+        let layout = Self::new(source, lineage.clone()).map_err(|invalid| invalid.to_string())?;
+        let place = place(&layout);
+        if place == key { Ok(layout) } else { Err(format!("it belongs at \"{place}\"")) }
+    }
+
     /// The layout and position that a manifest's key belongs to; `None` for any other key, also for one that means the
     /// same and is written otherwise.
     #[must_use]

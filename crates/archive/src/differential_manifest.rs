@@ -95,14 +95,11 @@ impl DifferentialManifest {
     }
 
     fn contradiction(&self, key: &str) -> Option<String> {
-        let layout = match ChangesLayout::new(&self.source, self.lineage.clone()) {
+        let place = |layout: &ChangesLayout| layout.differential(self.end_lsn, self.base.backup_id);
+        let layout = match ChangesLayout::of_found((&self.source, &self.lineage), key, place) {
             Ok(layout) => layout,
-            Err(invalid) => return Some(invalid.to_string()),
+            Err(why) => return Some(why),
         };
-        let place = layout.differential(self.end_lsn, self.base.backup_id);
-        if place != key {
-            return Some(format!("it belongs at \"{place}\""));
-        }
         if !lies_within(&layout.differential_run(self.run_id), &self.object.key) {
             return Some(format!("object \"{}\" lies outside of its run", self.object.key));
         }

@@ -185,13 +185,9 @@ impl ChainManifest {
     }
 
     fn contradiction(&self, key: &str) -> Option<String> {
-        let layout = match ChangesLayout::new(&self.source, self.lineage.clone()) {
-            Ok(layout) => layout,
-            Err(invalid) => return Some(invalid.to_string()),
-        };
-        let place = layout.manifest(ChangesKey::Chain(self.lsn));
-        if place != key {
-            return Some(format!("it belongs at \"{place}\""));
+        let place = |layout: &ChangesLayout| layout.manifest(ChangesKey::Chain(self.lsn));
+        if let Err(why) = ChangesLayout::of_found((&self.source, &self.lineage), key, place) {
+            return Some(why);
         }
         let later = self.previous.as_ref().filter(|previous| previous.start_lsn >= self.lsn);
         later.map(|previous| format!("it names {} as the one before", previous.start_lsn))
@@ -216,14 +212,11 @@ impl SegmentManifest {
     }
 
     fn contradiction(&self, key: &str) -> Option<String> {
-        let layout = match ChangesLayout::new(&self.source, self.lineage.clone()) {
+        let place = |layout: &ChangesLayout| layout.manifest(ChangesKey::Segment(self.start_lsn));
+        let layout = match ChangesLayout::of_found((&self.source, &self.lineage), key, place) {
             Ok(layout) => layout,
-            Err(invalid) => return Some(invalid.to_string()),
+            Err(why) => return Some(why),
         };
-        let place = layout.manifest(ChangesKey::Segment(self.start_lsn));
-        if place != key {
-            return Some(format!("it belongs at \"{place}\""));
-        }
         if self.end_lsn <= self.start_lsn {
             return Some(format!("it ends at {}, and begins at {}", self.end_lsn, self.start_lsn));
         }

@@ -3,6 +3,7 @@
 
 mod controls;
 mod copied;
+mod planned;
 
 use keepsake_archive::{ChangesLayout, SegmentDecoder, SegmentManifest, SegmentRecord, open};
 use keepsake_domain::{Classified, FailureClass, GapReason, Lsn};
@@ -82,7 +83,7 @@ impl Bench {
                 let keys = changes_keys(repository.as_ref(), "").await.unwrap();
                 let layouts: Vec<ChangesLayout> = keys.into_iter().map(|(layout, _)| layout).collect();
                 let newest = layouts.last().unwrap();
-                let standing = changes_of(repository.as_ref(), newest).await.unwrap();
+                let standing = lineage_changes(repository.as_ref(), newest).await.unwrap().standing;
                 if !standing.iter().any(|one| one.boundary().position.lsn >= lsn) {
                     early.lock().unwrap().push(lsn);
                 }
