@@ -2,6 +2,7 @@
 //! and on the real adapter.
 
 pub mod catalog_suite;
+pub mod change_target_suite;
 mod clock;
 pub mod cluster;
 pub mod controls;
@@ -25,7 +26,9 @@ pub mod scenario;
 
 pub use clock::TestClock;
 pub use faults::{Fault, Faults, Gate, ScriptedFault};
-pub use faulty::{Faulty, FaultyChangeStream, FaultyHeldSnapshot, FaultyRowReader, FaultyRowWriter};
+pub use faulty::{
+    Faulty, FaultyChangeApplier, FaultyChangeStream, FaultyHeldSnapshot, FaultyRowReader, FaultyRowWriter,
+};
 pub use faulty_repository::FaultyRepository;
 pub use memory_catalog::{CatalogCapture, CatalogChain, CatalogRun, CatalogTest, MemoryCatalog, SentNotice};
 pub use memory_changes::MemoryChangeSource;

@@ -1,10 +1,15 @@
+//! The twin of a target.
+
+mod changes;
+
 use crate::memory_source::{DatabaseReader, MemoryDatabase, MemoryTable, SchemaDump, server_facts};
 use async_trait::async_trait;
 use keepsake_domain::{
     GlobalsOutcome, LeftOut, PartPlan, ProvidedFacts, ProvidedPlan, Provider, SequenceValue, TableShape,
 };
 use keepsake_steps::ports::{
-    Chunk, ChunkReceiver, LoadedPart, RowReader, RowWriter, SchemaSection, Target, TargetError, TargetFacts,
+    AppliedChanges, Chunk, ChunkReceiver, LoadedPart, RowReader, RowWriter, SchemaSection, Target,
+    TargetError, TargetFacts,
 };
 use std::{
     collections::BTreeMap,
@@ -25,6 +30,7 @@ struct State {
     tried: u32,
     breaks_next_load: bool,
     references: BTreeMap<u32, u32>,
+    changes: AppliedChanges,
 }
 
 /// The twin of a target: it keeps marks as the real one does. For unit tests only.
@@ -235,6 +241,7 @@ impl Target for MemoryTarget {
         let mut state = self.lock();
         state.begun = None;
         state.parts.clear();
+        state.changes = AppliedChanges::default();
         Ok(())
     }
 }
@@ -280,9 +287,10 @@ impl RowWriter for Writer {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::change_target_suite::{BegunRestore, ChangeTargetBench};
     use bytes::Bytes;
     use keepsake_domain::TableName;
-    use keepsake_steps::ports::chunks;
+    use keepsake_steps::ports::{ChangeTarget, chunks};
 
     async fn stream(bytes: &[u8], with_end: bool) -> ChunkReceiver {
         let (sender, receiver) = chunks();
@@ -355,4 +363,42 @@ mod tests {
         target.restore_schema(SchemaSection::PreData, archive, 1).await.unwrap();
         assert_eq!(target.database().tables[0].rows, ["1"]);
     }
+
+    struct Begun(MemoryTarget);
+
+    #[async_trait]
+    impl BegunRestore for Begun {
+        fn target(&self) -> &dyn ChangeTarget {
+            &self.0
+        }
+
+        async fn rows(&self, table: &str) -> Vec<String> {
+            let mut rows = self.0.database().table(table).rows.clone();
+            rows.sort();
+            rows
+        }
+
+        async fn write(&self, table: &str, cells: &[&str]) {
+            self.0.tamper(|database| database.table(table).rows.push(cells.join("\t")));
+        }
+    }
+
+    struct Bench;
+
+    #[async_trait]
+    impl ChangeTargetBench for Bench {
+        async fn begun(&self) -> Arc<dyn BegunRestore> {
+            let target = MemoryTarget::new();
+            target.begin("b").await.unwrap();
+            target.tamper(|database| {
+                database.tables = vec![
+                    MemoryTable::new("guests", &["id", "name", "photo"], []),
+                    MemoryTable::new("lines", &["line"], []),
+                ];
+            });
+            Arc::new(Begun(target))
+        }
+    }
+
+    crate::change_target_suite!(Bench);
 }

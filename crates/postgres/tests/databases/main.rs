@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 mod applying;
+mod change_target;
 mod changes;
 mod coverage;
 mod lent;

@@ -19,46 +19,46 @@ use keepsake_testkit::{
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// Rows that the one transaction inserts.
-const ROWS: u32 = 40;
+/// Rows that the first transaction inserts.
+pub(crate) const ROWS: u32 = 40;
 
-struct Bench {
-    repository: Arc<MemoryRepository>,
+/// A repository with a full backup of an empty table and one segment behind it.
+pub(crate) struct Bench {
+    pub repository: Arc<MemoryRepository>,
     clock: Arc<TestClock>,
-    backup: StandingBackup,
-    segments: Vec<OpenedSegment>,
+    source: MemoryChangeSource,
+    pub backup: StandingBackup,
+    pub segments: Vec<OpenedSegment>,
 }
 
 impl Bench {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let clock = Arc::new(TestClock::at("2026-11-21T12:00:00Z".parse().unwrap()));
         let source = MemoryChangeSource::new(clock.clone());
         let repository = Arc::new(MemoryRepository::new(&Uuid::now_v7().to_string()));
-        let holder = MemoryKeyHolder::new("k");
-        let capture = Capture {
-            source: &source,
-            repository: repository.as_ref(),
-            key_holder: &holder,
-            recovery: &[],
-            clock: clock.as_ref(),
-            name: "wedsync",
-            wishes: ProtectWishes::default(),
-            level: 1,
-        };
-        let chain = protect_source(&capture).await.unwrap().chain;
-        source.commit(ROWS, 100);
-        capture_changes(&capture, SegmentBounds::default(), Until::CaughtUp, &|_| {}).await.unwrap();
-        let standing = changes_of(repository.as_ref(), &chain.layout).await.unwrap();
-        let backup = backup(&standing[0]);
-        let mut segments = Vec::new();
-        for standing in standing.into_iter().filter(|one| one.segment().is_some()) {
-            let identity = open_backup(repository.as_ref(), &standing, &[&holder]).await.unwrap();
-            segments.push(OpenedSegment { standing, identity });
-        }
-        Self { repository, clock, backup, segments }
+        let chain = capturing(&source, &repository, &clock, async |capture| {
+            protect_source(&capture).await.unwrap().chain
+        });
+        let backup = backup(&chain.await);
+        let mut bench = Self { repository, clock, source, backup, segments: Vec::new() };
+        bench.commit(ROWS, 100).await;
+        bench
     }
 
-    async fn make(&self, faults: &Arc<Faults>) -> Result<MadeDifferential, StepError> {
+    /// A transaction of so many rows of so many bytes, and a segment of it.
+    pub async fn commit(&mut self, rows: u32, row_bytes: usize) {
+        self.source.commit(rows, row_bytes);
+        let captured = capturing(&self.source, &self.repository, &self.clock, async |capture| {
+            capture_changes(&capture, SegmentBounds::default(), Until::CaughtUp, &|_| {}).await.unwrap()
+        });
+        let standing = changes_of(self.repository.as_ref(), &captured.await.layout).await.unwrap();
+        let newest = standing.into_iter().next_back().unwrap();
+        let holder = MemoryKeyHolder::new("k");
+        let identity = open_backup(self.repository.as_ref(), &newest, &[&holder]).await.unwrap();
+        self.segments.push(OpenedSegment { standing: newest, identity });
+    }
+
+    pub async fn make(&self, faults: &Arc<Faults>) -> Result<MadeDifferential, StepError> {
         let holder: Arc<dyn KeyHolder> = Arc::new(MemoryKeyHolder::new("k"));
         let holder = Faulty::new(holder, faults);
         let repository = FaultyRepository::new(self.repository.clone(), faults.clone());
@@ -92,6 +92,27 @@ impl Bench {
         assert!(keys.len() <= 1, "{at}");
         keys.len()
     }
+}
+
+/// What captures from the source into the repository.
+async fn capturing<T>(
+    source: &MemoryChangeSource,
+    repository: &Arc<MemoryRepository>,
+    clock: &Arc<TestClock>,
+    act: impl AsyncFnOnce(Capture<'_>) -> T,
+) -> T {
+    let holder = MemoryKeyHolder::new("k");
+    let capture = Capture {
+        source,
+        repository: repository.as_ref(),
+        key_holder: &holder,
+        recovery: &[],
+        clock: clock.as_ref(),
+        name: "wedsync",
+        wishes: ProtectWishes::default(),
+        level: 1,
+    };
+    act(capture).await
 }
 
 /// A full backup made when the chain began.

@@ -251,24 +251,16 @@ async fn a_second_fault_anywhere_on_the_way_down_converges() {
     covered.print("the way down from a bad run");
 }
 
-const APPLIED_TO_SERVERS: &str =
-    "has no twin yet; crates/postgres/tests/databases/applying.rs tries it on a server";
-
 const OF_A_CAPTURE: &str = "no backup's run makes it; capture_run has tests of runs that die around it";
 
 /// Operations that no run makes, and why.
-const NOT_IN_A_RUN: [(&str, &str); 22] = [
+const NOT_IN_A_RUN: [(&str, &str); 17] = [
     ("CaptureLog.capture_facts", OF_A_CAPTURE),
     ("CaptureLog.note_captured", OF_A_CAPTURE),
     ("CaptureLog.note_chain", OF_A_CAPTURE),
     ("CaptureLog.note_position", OF_A_CAPTURE),
     ("CaptureLog.note_slot", "as GovernedSlot.look"),
     ("CaptureLog.position", OF_A_CAPTURE),
-    ("ChangeApplier.applied", APPLIED_TO_SERVERS),
-    ("ChangeApplier.apply", APPLIED_TO_SERVERS),
-    ("ChangeTarget.change_applier", APPLIED_TO_SERVERS),
-    ("ChangeTarget.end_changes", APPLIED_TO_SERVERS),
-    ("ChangeTarget.numbers_in_use", APPLIED_TO_SERVERS),
     ("GovernedSlot.look", "the governor is no part of a run; it has tests of its own"),
     ("GovernedSlot.release_tables", "as GovernedSlot.look"),
     ("GovernedSlot.drop_slot", "as GovernedSlot.look"),
@@ -319,6 +311,7 @@ async fn the_sweep_knows_every_operation_of_every_port() {
         swept.extend(story.calls().await.iter().map(Call::operation));
     }
     swept.extend(crate::capture::operations().await);
+    swept.extend(crate::applying::operations().await);
     let left_out: BTreeSet<String> =
         NOT_IN_A_RUN.iter().map(|(operation, _)| (*operation).to_owned()).collect();
     assert_eq!(swept.intersection(&left_out).collect::<Vec<_>>(), [""; 0], "swept, and said not to be");

@@ -1,6 +1,7 @@
 //! The rules that must never break, each with what tries to break it, on the twins.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
+mod applying;
 mod batches;
 mod capture;
 mod capture_run;

@@ -5,8 +5,8 @@ use crate::Faults;
 use async_trait::async_trait;
 use keepsake_domain::{Lsn, PartPlan, SequenceValue, Timestamp, TransactionSnapshot};
 use keepsake_steps::ports::{
-    ChangeMessage, ChangeStream, ChunkReceiver, ChunkSender, GiveWay, HeldSnapshot, RowReader, RowWriter,
-    SourceError, Strain, TargetError, Waiting,
+    AppliedChanges, ChangeApplier, ChangeBatch, ChangeMessage, ChangeStream, ChunkReceiver, ChunkSender,
+    GiveWay, HeldSnapshot, RowReader, RowWriter, SourceError, Strain, TargetError, Waiting,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -143,5 +143,30 @@ impl ChangeStream for FaultyChangeStream {
     async fn end(self: Box<Self>) -> Result<(), SourceError> {
         let Self { inner, faults } = *self;
         faults.around("ChangeStream.end".to_owned(), inner.end(), SourceError::of_script).await
+    }
+}
+
+/// A connection that applies changes, with faults.
+pub struct FaultyChangeApplier {
+    inner: Box<dyn ChangeApplier>,
+    faults: Arc<Faults>,
+}
+
+impl FaultyChangeApplier {
+    pub(super) fn wrap(inner: Box<dyn ChangeApplier>, faults: &Arc<Faults>) -> Box<dyn ChangeApplier> {
+        Box::new(Self { inner, faults: Arc::clone(faults) })
+    }
+}
+
+#[async_trait]
+impl ChangeApplier for FaultyChangeApplier {
+    async fn applied(&mut self) -> Result<AppliedChanges, TargetError> {
+        let act = self.inner.applied();
+        self.faults.around("ChangeApplier.applied".to_owned(), act, TargetError::of_script).await
+    }
+
+    async fn apply(&mut self, batch: &ChangeBatch) -> Result<(), TargetError> {
+        let act = self.inner.apply(batch);
+        self.faults.around("ChangeApplier.apply".to_owned(), act, TargetError::of_script).await
     }
 }

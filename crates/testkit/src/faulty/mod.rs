@@ -5,7 +5,9 @@
 mod connections;
 mod ports;
 
-pub use connections::{FaultyChangeStream, FaultyHeldSnapshot, FaultyRowReader, FaultyRowWriter};
+pub use connections::{
+    FaultyChangeApplier, FaultyChangeStream, FaultyHeldSnapshot, FaultyRowReader, FaultyRowWriter,
+};
 
 use crate::{Faults, ScriptedFault};
 use keepsake_steps::ports::{

@@ -1,6 +1,9 @@
 //! The ports whose calls borrow nothing but their arguments: one line for each call.
 
-use super::{Faulty, FaultyChangeStream, FaultyHeldSnapshot, FaultyRowReader, FaultyRowWriter, OfScript};
+use super::{
+    Faulty, FaultyChangeApplier, FaultyChangeStream, FaultyHeldSnapshot, FaultyRowReader, FaultyRowWriter,
+    OfScript,
+};
 use async_trait::async_trait;
 use keepsake_archive::{BackupIdentity, Manifest, WrappedKey};
 use keepsake_domain::{
@@ -8,12 +11,13 @@ use keepsake_domain::{
     TableShape, Timestamp,
 };
 use keepsake_steps::ports::{
-    AlertLog, Boundary, CaptureState, CatalogError, ChangeSource, ChangeStream, ChunkReceiver, ChunkSender,
-    CompletedBackup, Copies, CopyRecord, DatabaseShape, Execution, Executions, FailureRecord, HeldSnapshot,
-    Holds, Instance, InstanceSpec, Instances, InstancesError, KeyHolder, KeyHolderError, Lease, Leases,
-    LiveHold, LoadedPart, Mark, NewExecution, Notices, NoticesError, Policies, Policy, ProtectWishes,
-    Protection, RowReader, RowWriter, RunningTest, SchemaSection, Secrets, SecretsError, Source, SourceError,
-    SourceFacts, Target, TargetError, TargetFacts, TestOutcome, Tests, Unprotected,
+    AlertLog, Boundary, CaptureState, CatalogError, ChangeApplier, ChangeSource, ChangeStream, ChangeTarget,
+    ChunkReceiver, ChunkSender, CompletedBackup, Copies, CopyRecord, DatabaseShape, Execution, Executions,
+    FailureRecord, HeldSnapshot, Holds, Instance, InstanceSpec, Instances, InstancesError, KeyHolder,
+    KeyHolderError, Lease, Leases, LiveHold, LoadedPart, Mark, NewExecution, Notices, NoticesError, Policies,
+    Policy, ProtectWishes, Protection, RowReader, RowWriter, RunningTest, SchemaSection, Secrets,
+    SecretsError, Source, SourceError, SourceFacts, Target, TargetError, TargetFacts, TestOutcome, Tests,
+    Unprotected,
 };
 use std::time::Duration;
 use uuid::Uuid;
@@ -139,4 +143,10 @@ faulty! { ChangeSource fails with SourceError;
     fn stream(from: keepsake_domain::Lsn) -> Box<dyn ChangeStream> as FaultyChangeStream;
     fn mark() -> Mark;
     fn boundary() -> Boundary;
+}
+
+faulty! { ChangeTarget fails with TargetError;
+    fn change_applier() -> Box<dyn ChangeApplier> as FaultyChangeApplier;
+    fn end_changes(as_of_backup: &[keepsake_domain::TableName]) -> ();
+    fn numbers_in_use() -> Vec<keepsake_steps::ports::NumberInUse>;
 }
