@@ -176,7 +176,7 @@ impl Job {
 
 /// Removes what killed runs had begun to write in a folder, where the locks of files tell the dead from the living. A
 /// bucket cannot tell them; there a rule of the bucket's does it after days.
-async fn sweep_dead(repository: &dyn Repository) {
+pub async fn sweep_dead(repository: &dyn Repository) {
     if repository.url().starts_with("file://")
         && let Err(error) = repository.sweep_unfinished("").await
     {

@@ -1,6 +1,7 @@
 //! `keepsake capture`: the changes of a protected source, from its slot into the repository.
 
 use crate::arguments::CaptureArguments;
+use crate::backup::sweep_dead;
 use crate::capturing::{CaptureOptions, Capturing};
 use crate::context::Context;
 use crate::failure::Failure;
@@ -49,6 +50,7 @@ pub async fn capture(context: &Context, arguments: &CaptureArguments) -> Result<
         kms_key: arguments.kms_key.as_deref(),
     };
     let capturing = Capturing::open(context, options).await?;
+    sweep_dead(capturing.repository()).await;
     let capture = capturing.capture(context, ProtectWishes::default(), arguments.level);
     let bounds = SegmentBounds {
         bytes: arguments.segment_size,
@@ -58,7 +60,7 @@ pub async fn capture(context: &Context, arguments: &CaptureArguments) -> Result<
     let told = |segment: &SegmentManifest| tell(segment, arguments.follow && !arguments.json, context);
     let captured = async { Ok(capture_changes(&capture, bounds, until, &told).await?) };
     let captured = unless_interrupted(captured, AT_RISK).await?;
-    let summary = summary(&captured, capturing.repository_url());
+    let summary = summary(&captured, capturing.repository().url());
     if arguments.json {
         print_json(&summary)?;
     } else {

@@ -45,9 +45,9 @@ impl Capturing {
         Ok(Self { source, repository, key_holder, recovery, name: options.name.to_owned() })
     }
 
-    /// The repository's URL.
-    pub fn repository_url(&self) -> String {
-        self.repository.url()
+    /// The repository.
+    pub fn repository(&self) -> &dyn Repository {
+        self.repository.as_ref()
     }
 
     /// What the steps take.

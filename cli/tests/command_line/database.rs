@@ -234,6 +234,16 @@ impl Drop for OpenTransaction {
 
 impl Drop for Database {
     fn drop(&mut self) {
+        // A database with a slot cannot be dropped, nor a slot that somebody streams from.
+        let slots = format!(
+            "DO $$ DECLARE s record; BEGIN
+                FOR s IN SELECT slot_name, active_pid FROM pg_replication_slots WHERE database = '{}' LOOP
+                    PERFORM pg_terminate_backend(s.active_pid, 60000) WHERE s.active_pid IS NOT NULL;
+                    PERFORM pg_drop_replication_slot(s.slot_name);
+                END LOOP; END $$",
+            self.name
+        );
+        let _ = psql_command(&self.server.superuser(), &slots).output();
         let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
         let outcome = psql_command(&self.server.superuser(), &drop).output();
         if !outcome.is_ok_and(|output| output.status.success()) {

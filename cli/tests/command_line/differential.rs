@@ -2,13 +2,13 @@
 
 use crate::bench::ended;
 use crate::database::{Database, Server};
-use crate::point_in_time::{Point, Protected, point_after, without_sequences};
 use crate::program::{Ended, command};
+use crate::protected::{Point, Protected, point_after, without_sequences};
 use serde_json::Value;
 use std::path::PathBuf;
 
 /// Keys that move, large values that stay, rows without keys, partitions whose rows may lie elsewhere on another server.
-const SCHEMA: &str = "
+pub const SCHEMA: &str = "
     CREATE TABLE guests (id integer PRIMARY KEY, name text, photo text);
     ALTER TABLE guests ALTER photo SET STORAGE EXTERNAL;
     CREATE TABLE swapped (id integer PRIMARY KEY, photo text);
@@ -25,7 +25,7 @@ const SCHEMA: &str = "
     INSERT INTO days (note) SELECT 'day' FROM generate_series(1, 10)";
 
 /// The next transaction of a history that a number chooses. Every one can follow every other.
-fn transaction(seed: &mut u64) -> String {
+pub fn transaction(seed: &mut u64) -> String {
     let mut number = |below: u64| {
         // A generator of congruences; only that it is spread and the same each time matters.
         *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -3,13 +3,12 @@
 
 use crate::bench::Bench;
 use crate::database::{Database, Server};
-use keepsake_testkit::cluster::until;
+use crate::killing::{End, Moment, Victim, files_now, left_alone, strike, unfinished};
 use keepsake_testkit::environment;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::process::Child;
 use std::time::{Duration, Instant};
 
 /// Rounds of every test run; each takes some seconds.
@@ -17,36 +16,6 @@ const ROUNDS: u64 = 8;
 
 /// Each so manieth backup is restored and compared row by row; the others are opened and their rows counted.
 const RESTORED_EVERY: u64 = 4;
-
-/// A run that was not killed by then has ended by itself.
-const LONGEST_RUN: Duration = Duration::from_secs(60);
-
-/// When a process is killed.
-#[derive(Debug, Clone, Copy)]
-enum Moment {
-    /// So long after its start.
-    After(Duration),
-    /// As soon as the repository holds so many more files, finished or not.
-    Files(usize),
-    /// As soon as the target is not as empty as it was: of all that a restore does, only its plan is behind it.
-    FirstMark,
-}
-
-/// What dies then.
-#[derive(Debug, Clone, Copy)]
-enum Victim {
-    Process,
-    /// One of its sessions on the server: a reader, `pg_dump`, or the holder of the snapshot.
-    Session,
-}
-
-/// How a run ended that something was done to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    Killed,
-    GaveUp,
-    Well,
-}
 
 /// How the rounds ended.
 #[derive(Debug, Default)]
@@ -115,7 +84,7 @@ impl Sweep {
             tally: Tally::default(),
         };
         sweep.undisturbed_backup();
-        sweep.files = sweep.files_now();
+        sweep.files = files_now(&sweep.bench);
         sweep.undisturbed_restore(&target, &[]);
         sweep
     }
@@ -141,10 +110,10 @@ impl Sweep {
         } else if self.random.random_bool(0.5) {
             Moment::Files(self.random.random_range(1..=self.files))
         } else {
-            self.time_within(self.backup_takes)
+            Moment::within(&mut self.random, self.backup_takes)
         };
         let child = self.bench.backup_command(&self.source.url(), &PARTS).spawn().unwrap();
-        let end = self.strike(child, moment, victim, &self.source);
+        let end = strike(child, moment, victim, &self.bench, &self.source);
         self.tally.work_folders_left += self.bench.work_folders() as u64;
         let alone = left_alone(&self.source);
         self.tally.longest_session = self.tally.longest_session.max(alone);
@@ -172,7 +141,7 @@ impl Sweep {
         self.undisturbed_backup();
         let new: Vec<String> = self.backups().difference(&before).cloned().collect();
         assert_eq!(new.len(), 1, "one run makes one backup");
-        assert_eq!(self.unfinished(), [""; 0], "what the killed run left is swept by the next");
+        assert_eq!(unfinished(&self.bench), [""; 0], "what the killed run left is swept by the next");
         assert_eq!(
             self.bench.work_folders(),
             0,
@@ -191,10 +160,11 @@ impl Sweep {
     /// Restores the newest backup, which is of the rows that the source still has.
     fn kill_a_restore(&mut self, round: u64) -> String {
         let target = Database::empty(Server::Target);
-        let moment = if round == 3 { Moment::FirstMark } else { self.time_within(self.restore_takes) };
+        let moment =
+            if round == 3 { Moment::FirstMark } else { Moment::within(&mut self.random, self.restore_takes) };
         let repo = self.bench.repo();
         let child = self.bench.restore_command(&repo, &target, &[]).spawn().unwrap();
-        let end = self.strike(child, moment, Victim::Process, &target);
+        let end = strike(child, moment, Victim::Process, &self.bench, &target);
         self.tally.killed_restores += u64::from(end == End::Killed);
         left_alone(&target);
         let again = self.bench.restore(&repo, &target, &[]);
@@ -210,37 +180,6 @@ impl Sweep {
         format!("restore, {moment:?}: {end:?}")
     }
 
-    fn time_within(&mut self, takes: Duration) -> Moment {
-        let milliseconds = u64::try_from(takes.as_millis()).unwrap();
-        Moment::After(Duration::from_millis(self.random.random_range(0..=milliseconds)))
-    }
-
-    /// Waits for the moment, kills, and waits for the end.
-    fn strike(&self, mut child: Child, moment: Moment, victim: Victim, database: &Database) -> End {
-        let (began, files) = (Instant::now(), self.files_now());
-        let has_come = || match moment {
-            Moment::After(span) => began.elapsed() >= span,
-            Moment::Files(more) => self.files_now() >= files + more,
-            Moment::FirstMark => database.sql(HAS_A_MARK) == "t",
-        };
-        while !has_come() && child.try_wait().unwrap().is_none() && began.elapsed() < LONGEST_RUN {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        let was_alive = child.try_wait().unwrap().is_none();
-        match victim {
-            Victim::Process => child.kill().unwrap(),
-            Victim::Session => drop(database.sql(ONE_SESSION)),
-        }
-        let output = child.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        match (output.status.code(), victim) {
-            (Some(0), _) => End::Well,
-            (None, Victim::Process) if was_alive => End::Killed,
-            (Some(_), Victim::Session) if was_alive && said.contains("error: ") => End::GaveUp,
-            _ => panic!("it failed by itself: {said}"),
-        }
-    }
-
     fn backups(&self) -> BTreeSet<String> {
         let listed = self.bench.list(&self.bench.repo());
         let id = |backup: &Value| backup["backup_id"].as_str().unwrap().to_owned();
@@ -251,44 +190,6 @@ impl Sweep {
         let key_file = self.bench.key_file();
         self.bench.verify(&self.bench.repo(), &[backup, "--deep", "--key-file", &key_file]).ok();
     }
-
-    fn files_now(&self) -> usize {
-        files_below(&self.bench.path("repo")).len()
-    }
-
-    fn unfinished(&self) -> Vec<String> {
-        let mut files = files_below(&self.bench.path("repo").join(".unfinished"));
-        files.retain(|file| !file.ends_with("/.lock"));
-        files
-    }
 }
-
-/// Ends one of the other sessions in the database, whichever.
-const ONE_SESSION: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-     WHERE datname = current_database() AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1";
-
-/// A restore marks in the target what it has done, from its beginning on.
-const HAS_A_MARK: &str = "SELECT to_regnamespace('keepsake_restore') IS NOT NULL";
 
 const PARTS: [&str; 2] = ["--part-size", "262144"];
-
-/// How long the database was not left alone; a server notices a dead client when it next writes to it or reads from it.
-fn left_alone(database: &Database) -> Duration {
-    let began = Instant::now();
-    until("the database is left alone", || database.sessions() == 0);
-    began.elapsed()
-}
-
-fn files_below(folder: &std::path::Path) -> Vec<String> {
-    let mut found = Vec::new();
-    // Folders come and go while a run lives.
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            found.extend(files_below(&path));
-        } else {
-            found.push(path.display().to_string());
-        }
-    }
-    found
-}

@@ -1,109 +1,12 @@
 //! Changes that were captured bring a restore to any point in time, and what was damaged brings it nowhere.
 
-use crate::bench::{Bench, ended};
+use crate::bench::ended;
 use crate::database::{Database, Server};
-use crate::program::{Ended, command};
-use keepsake_folder::FolderRepository;
-use keepsake_postgres::PostgresChanges;
-use keepsake_steps::ports::ProtectWishes;
-use keepsake_steps::{Capture, SegmentBounds, Until, capture_changes, protect_source};
+use crate::program::command;
+use crate::protected::{Protected, point_after, without_sequences};
 use keepsake_testkit::cluster::until;
-use keepsake_testkit::{MemoryKeyHolder, TestClock};
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use uuid::Uuid;
-
-/// A source under protection, whose slot goes away with it.
-pub struct Protected {
-    pub bench: Bench,
-    pub source: Database,
-    name: String,
-}
-
-impl Protected {
-    pub fn with(schema: &str) -> Self {
-        let source = Database::empty(Server::Source);
-        source.sql(schema);
-        let id = Uuid::now_v7().simple().to_string();
-        let protected = Self { bench: Bench::new(), source, name: format!("pitr-{}", &id[12..]) };
-        protected.capture(true);
-        protected
-    }
-
-    /// A full backup that joins what is captured.
-    pub fn backup(&self) {
-        self.source.wait_for_older_writers();
-        let repo = self.bench.repo();
-        let recipient = &self.bench.recipient;
-        let mut command =
-            command(&["backup", "--source", "env:SOURCE", "--repo", &repo, "--name", &self.name]);
-        command.args(["--recipient", recipient, "--json"]);
-        let output = command.env("SOURCE", self.source.url()).env("TMPDIR", self.bench.path("tmp")).output();
-        Ended::of(output.unwrap(), &[]).ok();
-    }
-
-    /// What `keepsake protect` and `keepsake capture --once` do.
-    pub fn capture(&self, is_first: bool) {
-        let source = PostgresChanges::new(self.source.url().parse().unwrap(), &self.name);
-        let repository = FolderRepository::from_url(&self.bench.repo()).unwrap();
-        let (holder, clock) =
-            (MemoryKeyHolder::new("unused"), TestClock::at("2026-11-21T12:00:00Z".parse().unwrap()));
-        let recovery = [self.bench.recipient.parse().unwrap()];
-        let capture = Capture {
-            source: &source,
-            repository: &repository,
-            key_holder: &holder,
-            recovery: &recovery,
-            clock: &clock,
-            name: &self.name,
-            wishes: ProtectWishes::default(),
-            level: 3,
-        };
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            if is_first {
-                protect_source(&capture).await.unwrap();
-            } else {
-                capture_changes(&capture, SegmentBounds::default(), Until::CaughtUp, &|_| {}).await.unwrap();
-            }
-        });
-    }
-
-    pub fn restore(&self, target: &Database, more: &[&str]) -> Ended {
-        self.bench.restore(&self.bench.repo(), target, more)
-    }
-
-    /// Files of segments, by their names: keys begin with their positions.
-    pub fn segments(&self, ending: &str) -> Vec<PathBuf> {
-        let root = self.bench.path("repo").join(&self.name);
-        let mut found = Vec::new();
-        let mut folders = vec![root];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else if path.to_str().unwrap().ends_with(ending)
-                    && path.to_str().unwrap().contains("/changes/")
-                {
-                    found.push(path);
-                }
-            }
-        }
-        found.sort_by_key(|path| path.file_name().unwrap().to_owned());
-        found
-    }
-}
-
-impl Drop for Protected {
-    fn drop(&mut self) {
-        // A database with a slot cannot be dropped.
-        self.source.sql(
-            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()",
-        );
-    }
-}
 
 const SCHEMA: &str = "
     CREATE TABLE guests (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text UNIQUE, note text);
@@ -121,31 +24,6 @@ const HISTORY: [&str; 4] = [
     "DELETE FROM gifts WHERE id % 2 = 0; UPDATE guests SET note = note || '.' WHERE id % 100 = 0",
     "TRUNCATE gifts; DELETE FROM guests",
 ];
-
-/// What was there after the transactions of the history, and how each is named.
-pub struct Point {
-    pub rows: Vec<String>,
-    pub lsn: String,
-    pub time: String,
-    pub xid: String,
-}
-
-pub fn point_after(source: &Database, transaction: &str) -> Point {
-    let mut xid = String::new();
-    for statement in transaction.split("BEGIN;").filter(|text| !text.trim().is_empty()) {
-        let statement = statement.replace("COMMIT", "");
-        xid = source.sql(&format!("BEGIN; {statement}; SELECT pg_current_xact_id(); COMMIT"));
-    }
-    let lsn = source.sql("SELECT pg_current_wal_insert_lsn()");
-    let time = source
-        .sql("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') || '+00'");
-    let xid = xid.lines().last().unwrap().trim().to_owned();
-    Point { rows: source.rows(), lsn: lsn.trim().to_owned(), time: time.trim().to_owned(), xid }
-}
-
-pub fn without_sequences(rows: &[String]) -> Vec<String> {
-    rows.iter().filter(|line| line.starts_with("public.")).cloned().collect()
-}
 
 #[test]
 fn a_sequence_that_is_set_back_behind_the_target_hands_out_no_number_that_a_restored_row_uses() {

@@ -1,0 +1,136 @@
+//! A source under protection in a database of its own, and points of its history.
+
+use crate::bench::{Bench, ended};
+use crate::database::{Database, Server};
+use crate::program::{Ended, command};
+use keepsake_folder::FolderRepository;
+use keepsake_postgres::PostgresChanges;
+use keepsake_steps::ports::ProtectWishes;
+use keepsake_steps::{Capture, SegmentBounds, Until, capture_changes, protect_source};
+use keepsake_testkit::{MemoryKeyHolder, TestClock};
+use serde_json::Value;
+use std::path::PathBuf;
+use std::process::Command;
+use uuid::Uuid;
+
+/// A source under protection; its slot goes away with its database.
+pub struct Protected {
+    pub bench: Bench,
+    pub source: Database,
+    name: String,
+}
+
+impl Protected {
+    pub fn with(schema: &str) -> Self {
+        let source = Database::empty(Server::Source);
+        source.sql(schema);
+        let id = Uuid::now_v7().simple().to_string();
+        let protected = Self { bench: Bench::new(), source, name: format!("pitr-{}", &id[12..]) };
+        protected.capture(true);
+        protected
+    }
+
+    /// A command that reads the source and writes to the repository.
+    pub fn command(&self, what: &str, more: &[&str]) -> Command {
+        let repo = self.bench.repo();
+        let mut arguments = vec![what, "--source", "env:SOURCE", "--repo", &repo, "--name", &self.name];
+        arguments.extend(["--recipient", &self.bench.recipient]);
+        arguments.extend(more);
+        let mut command = command(&arguments);
+        command.env("SOURCE", self.source.url()).env("TMPDIR", self.bench.path("tmp"));
+        command
+    }
+
+    pub fn run(&self, what: &str, more: &[&str]) -> Ended {
+        ended(&mut self.command(what, more))
+    }
+
+    /// A full backup that joins what is captured.
+    pub fn backup(&self) {
+        self.source.wait_for_older_writers();
+        self.run("backup", &["--json"]).ok();
+    }
+
+    /// What `keepsake protect` and `keepsake capture --once` do.
+    pub fn capture(&self, is_first: bool) {
+        let source = PostgresChanges::new(self.source.url().parse().unwrap(), &self.name);
+        let repository = FolderRepository::from_url(&self.bench.repo()).unwrap();
+        let (holder, clock) =
+            (MemoryKeyHolder::new("unused"), TestClock::at("2026-11-21T12:00:00Z".parse().unwrap()));
+        let recovery = [self.bench.recipient.parse().unwrap()];
+        let capture = Capture {
+            source: &source,
+            repository: &repository,
+            key_holder: &holder,
+            recovery: &recovery,
+            clock: &clock,
+            name: &self.name,
+            wishes: ProtectWishes::default(),
+            level: 3,
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            if is_first {
+                protect_source(&capture).await.unwrap();
+            } else {
+                capture_changes(&capture, SegmentBounds::default(), Until::CaughtUp, &|_| {}).await.unwrap();
+            }
+        });
+    }
+
+    /// What can be restored of the one lineage.
+    pub fn window(&self) -> Value {
+        let repo = self.bench.repo();
+        ended(&mut command(&["window", "--repo", &repo, "--json"])).ok().json()["lineages"][0].clone()
+    }
+
+    pub fn restore(&self, target: &Database, more: &[&str]) -> Ended {
+        self.bench.restore(&self.bench.repo(), target, more)
+    }
+
+    /// Files of segments, by their names: keys begin with their positions.
+    pub fn segments(&self, ending: &str) -> Vec<PathBuf> {
+        let root = self.bench.path("repo").join(&self.name);
+        let mut found = Vec::new();
+        let mut folders = vec![root];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.to_str().unwrap().ends_with(ending)
+                    && path.to_str().unwrap().contains("/changes/")
+                {
+                    found.push(path);
+                }
+            }
+        }
+        found.sort_by_key(|path| path.file_name().unwrap().to_owned());
+        found
+    }
+}
+
+/// What was there after the transactions of the history, and how each is named.
+pub struct Point {
+    pub rows: Vec<String>,
+    pub lsn: String,
+    pub time: String,
+    pub xid: String,
+}
+
+pub fn point_after(source: &Database, transaction: &str) -> Point {
+    let mut xid = String::new();
+    for statement in transaction.split("BEGIN;").filter(|text| !text.trim().is_empty()) {
+        let statement = statement.replace("COMMIT", "");
+        xid = source.sql(&format!("BEGIN; {statement}; SELECT pg_current_xact_id(); COMMIT"));
+    }
+    let lsn = source.sql("SELECT pg_current_wal_insert_lsn()");
+    let time = source
+        .sql("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') || '+00'");
+    let xid = xid.lines().last().unwrap().trim().to_owned();
+    Point { rows: source.rows(), lsn: lsn.trim().to_owned(), time: time.trim().to_owned(), xid }
+}
+
+pub fn without_sequences(rows: &[String]) -> Vec<String> {
+    rows.iter().filter(|line| line.starts_with("public.")).cloned().collect()
+}
