@@ -80,7 +80,7 @@ impl LocalCloud {
 
     /// What runs where: `describe.json`. Keys: `id`, `run_dir`, `data_dir`, `region`, `dr_region`, `endpoint_url`,
     /// `rds_endpoint_url`, `rds_double` (whether it runs), `environment` (object), `postgres` (`source` and `catalog`,
-    /// each with `url`, `host`, `port`, `user`, `password`, `database`, `log`), `postgres_bin` (folders of the server
+    /// each with `url`, `host`, `port`, `user`, `password`, `database`, `log`, `programs`), `postgres_bin` (folders of the server
     /// programs of `14` to `18`), `ca_file`, `logs` (object).
     pub fn describe(&self) -> &Value {
         &self.describe

@@ -54,10 +54,11 @@ fn run_in(
     command.env("KEEPSAKE_TEST_CATALOG_URL", cloud.postgres_url("catalog")?);
     command.env("KEEPSAKE_TEST_PG_BIN", setup::client_bin(15));
     for major in setup::OTHER_MAJORS {
-        command.env(
-            format!("KEEPSAKE_TEST_POSTGRES_{major}_URL"),
-            cloud.postgres_url(&format!("postgres-{major}"))?,
-        );
+        let (cluster, variable) = (format!("postgres-{major}"), format!("KEEPSAKE_TEST_POSTGRES_{major}"));
+        command.env(format!("{variable}_URL"), cloud.postgres_url(&cluster)?);
+        // For a server of a test's own.
+        let programs = cloud.describe()["postgres"][&cluster]["programs"].as_str();
+        command.env(format!("{variable}_BIN"), programs.context("a cluster has programs")?);
     }
     command.envs(variables.iter().map(|(name, value)| (name, value)));
     cargo_test(command, arguments)?;

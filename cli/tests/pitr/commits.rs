@@ -1,6 +1,7 @@
-//! Ends of transactions, as `pg_waldump` reads them from the archived WAL: where, which, and when.
+//! Ends of transactions, as `pg_waldump` reads them from the archived WAL: where, which, and when. And commits alone as the
+//! server decodes them, for majors whose `pg_waldump` is not to be had.
 
-use keepsake_testkit::cluster::{as_server_user, finish};
+use keepsake_testkit::cluster::{Cluster, as_server_user, finish};
 use std::path::Path;
 
 /// One end of a transaction.
@@ -12,6 +13,13 @@ pub struct End {
     /// In microseconds, as text that Postgres reads.
     pub at: String,
     pub is_commit: bool,
+}
+
+/// A commit, where its record begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Commit {
+    pub lsn: u64,
+    pub xid: u32,
 }
 
 /// Every end from `start` to `end`, in the order of the WAL.
@@ -42,6 +50,28 @@ fn parse(line: &str) -> Option<End> {
         at: rest.split(';').next()?.trim().to_owned(),
         is_commit,
     })
+}
+
+/// Lets a server keep what [`decoded`] reads.
+pub fn decoding(server: &Cluster) {
+    server.sql("CREATE PUBLICATION of_the_judge FOR ALL TABLES");
+    server.sql("SELECT pg_create_logical_replication_slot('of_the_judge', 'pgoutput')");
+}
+
+/// Every commit behind `start` that changed something, in the order of the WAL.
+pub fn decoded(server: &Cluster, start: &str) -> Vec<Commit> {
+    // A message `B` begins a transaction: position of its commit record, time, and number.
+    let commits = server.sql(
+        "SELECT ('x' || encode(substr(data, 2, 8), 'hex'))::bit(64)::bigint, ('x' || encode(substr(data, 18, 4), 'hex'))::bit(32)::bigint
+         FROM pg_logical_slot_peek_binary_changes('of_the_judge', NULL, NULL, 'proto_version', '1', 'publication_names', 'of_the_judge')
+         WHERE get_byte(data, 0) = ascii('B')",
+    );
+    let read = |line: &str| {
+        let (lsn, xid) = line.split_once('|').unwrap();
+        Commit { lsn: lsn.parse().unwrap(), xid: xid.parse().unwrap() }
+    };
+    let start = lsn(start);
+    commits.lines().map(read).filter(|commit| commit.lsn >= start).collect()
 }
 
 /// `0/1523A98` as a number.

@@ -4,9 +4,11 @@
 
 mod commits;
 mod content;
+mod definitions;
 mod load;
 mod ours;
 mod physical;
 mod schema;
 mod source;
 mod target;
+mod versions;

@@ -4,7 +4,7 @@ use crate::commits::lsn;
 use crate::content::Content;
 use crate::source::{SETTINGS, Source};
 use crate::target::Target;
-use keepsake_testkit::cluster::{Cluster, as_server_user, finish, until};
+use keepsake_testkit::cluster::{Cluster, Major, as_server_user, finish, until};
 use keepsake_testkit::environment;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -19,7 +19,7 @@ pub fn recover(source: &Source, target: &Target, name: &str) -> Cluster {
     let mut settings = SETTINGS.to_vec();
     settings.extend([restore.as_str(), "recovery_target_action=promote", "archive_mode=off"]);
     settings.extend(targets.iter().map(String::as_str));
-    let cluster = Cluster::run(&data, &settings);
+    let cluster = source.major.run(&data, &settings);
     until("the copy is promoted", || cluster.sql("SELECT pg_is_in_recovery()") == "f");
     // What was prepared and not committed at the target still holds its locks.
     for gid in cluster.sql("SELECT gid FROM pg_prepared_xacts").lines() {
@@ -32,7 +32,7 @@ pub fn recover(source: &Source, target: &Target, name: &str) -> Cluster {
 fn two_ways_of_postgres_to_one_target_are_equal_and_every_change_of_a_copy_is_found() {
     let seed = environment::seed("KEEPSAKE_PITR_SEED");
     eprintln!("the judge of point-in-time recovery: KEEPSAKE_PITR_SEED={seed}");
-    let source = Source::new();
+    let source = Source::new(Major::DEBIAN);
     source.base_backup();
     let start = source.lsn();
     source.load(seed, 120).finish();

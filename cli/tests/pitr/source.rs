@@ -4,11 +4,11 @@ use crate::commits::{End, ends};
 use crate::load::script;
 use crate::schema::SCHEMA;
 use keepsake_testkit::cluster::{
-    Cluster, as_server_user, finish, folder, give_to_servers, psql_command, until,
+    Cluster, Major, as_server_user, finish, folder, give_to_servers, psql_command, until,
 };
 use std::io::Write;
-use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
 /// Connections that load at once.
@@ -19,24 +19,25 @@ pub const SETTINGS: [&str; 4] =
     ["max_prepared_transactions=20", "deadlock_timeout=50ms", "autovacuum=off", "wal_level=logical"];
 
 pub struct Source {
+    pub major: Major,
     pub cluster: Cluster,
     pub folder: TempDir,
 }
 
 impl Source {
     /// With the schema and its first rows.
-    pub fn new() -> Self {
+    pub fn new(major: Major) -> Self {
         let folder = folder();
         // Small segments of WAL, so that little is archived that was never written.
-        Cluster::make(&folder.path().join("source"), &["--wal-segsize=1"]);
+        major.make(&folder.path().join("source"), &["--wal-segsize=1"]);
         let archive = folder.path().join("archive");
         std::fs::create_dir(&archive).unwrap();
         give_to_servers(&archive);
         let archiving = format!("archive_command=cp %p {}/%f", archive.display());
         let own = ["archive_mode=on", &archiving, "max_wal_senders=8", "max_replication_slots=8"];
-        let cluster = Cluster::run(&folder.path().join("source"), &[&SETTINGS[..], &own].concat());
+        let cluster = major.run(&folder.path().join("source"), &[&SETTINGS[..], &own].concat());
         cluster.sql(SCHEMA);
-        Self { cluster, folder }
+        Self { major, cluster, folder }
     }
 
     pub fn archive(&self) -> PathBuf {
@@ -45,9 +46,14 @@ impl Source {
 
     /// A physical copy, from which every recovery begins.
     pub fn base_backup(&self) {
-        let mut copy = as_server_user("pg_basebackup");
+        let mut copy = match self.major {
+            Major::DEBIAN => as_server_user("pg_basebackup"),
+            _ => Command::new(newest_client("pg_basebackup")),
+        };
         copy.args(["--checkpoint=fast", "--no-sync", "--wal-method=none", "--dbname", &self.cluster.url()]);
-        finish(copy.arg("--pgdata").arg(self.folder.path().join("base")));
+        let base = self.folder.path().join("base");
+        finish(copy.arg("--pgdata").arg(&base));
+        give_to_servers(&base);
     }
 
     pub fn lsn(&self) -> String {
@@ -69,13 +75,26 @@ impl Source {
         Load { connections: connections.collect() }
     }
 
+    /// Returns when all WAL until now is archived.
+    pub fn archive_all(&self) {
+        let file = self.cluster.sql("SELECT pg_walfile_name(pg_switch_wal())");
+        until("the last WAL is archived", || self.archive().join(&file).exists());
+    }
+
     /// Ends of transactions behind `start`, of WAL that is archived whole.
     pub fn ends_since(&self, start: &str) -> Vec<End> {
         let end = self.lsn();
-        let file = self.cluster.sql("SELECT pg_walfile_name(pg_switch_wal())");
-        until("the last WAL is archived", || self.archive().join(&file).exists());
+        self.archive_all();
         ends(&self.archive(), start, &end)
     }
+}
+
+/// Of the newest major: it copies every older server. By its place beside those of `cargo x test`.
+fn newest_client(program: &str) -> PathBuf {
+    let folder = std::env::var("KEEPSAKE_TEST_PG_BIN").expect("KEEPSAKE_TEST_PG_BIN: run cargo x test");
+    // By its name: it is a link.
+    let majors = Path::new(&folder).ancestors().nth(2).unwrap();
+    majors.join("18/bin").join(program)
 }
 
 /// Connections that load; ended when this is dropped.

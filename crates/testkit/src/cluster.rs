@@ -3,7 +3,7 @@
 
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -27,25 +27,42 @@ pub struct Cluster {
     port: u16,
 }
 
-impl Cluster {
-    /// Makes a cluster in `folder`, which must not be there. Everybody may log in over the loopback address.
+/// A major version whose servers a test runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Major(pub u32);
+
+impl Major {
+    /// The one that Debian brings, with all programs. Of the others `cargo x test` brings the server alone.
+    pub const DEBIAN: Self = Self(15);
+
+    fn programs(self) -> PathBuf {
+        if self == Self::DEBIAN {
+            return PROGRAMS.into();
+        }
+        let variable = format!("KEEPSAKE_TEST_POSTGRES_{}_BIN", self.0);
+        let folder = std::env::var(&variable).map_err(|_| format!("{variable} is not set: run cargo x test"));
+        folder.expect("the programs of that major").into()
+    }
+
+    /// As [`Cluster::make`].
     ///
     /// # Panics
     /// When `initdb` fails.
-    pub fn make(folder: &Path, options: &[&str]) {
+    pub fn make(self, folder: &Path, options: &[&str]) {
         let trusted = ["--username=postgres", "--auth=trust", "--no-sync", "--locale=C.UTF-8"];
-        finish(as_server_user("initdb").args(trusted).args(options).arg("--pgdata").arg(folder));
+        let mut initdb = run_as_server_user(&self.programs().join("initdb"));
+        finish(initdb.args(trusted).args(options).arg("--pgdata").arg(folder));
     }
 
-    /// Runs the cluster in `folder` on a free port, with these settings, until it takes connections.
+    /// As [`Cluster::run`].
     ///
     /// # Panics
-    /// When it does not within a minute; its log is in the panic.
+    /// When the server takes no connection within a minute; its log is in the panic.
     #[must_use]
-    pub fn run(folder: &Path, settings: &[&str]) -> Self {
+    pub fn run(self, folder: &Path, settings: &[&str]) -> Cluster {
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let port = free.expect("a free port").port();
-        let mut command = as_server_user("postgres");
+        let mut command = run_as_server_user(&self.programs().join("postgres"));
         command.arg("-D").arg(folder).args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
         command.args(["-c", "unix_socket_directories=", "-c", "fsync=off"]);
         for setting in settings {
@@ -54,7 +71,7 @@ impl Cluster {
         let log = folder.with_extension("log");
         let file = std::fs::File::create(&log).expect("a log");
         let server = command.stdout(Stdio::null()).stderr(file).spawn().expect("postgres starts");
-        let mut cluster = Self { server, port };
+        let mut cluster = Cluster { server, port };
         let said = || std::fs::read_to_string(&log).unwrap_or_default();
         let began = Instant::now();
         while !cluster.answers() {
@@ -63,6 +80,25 @@ impl Cluster {
             std::thread::sleep(PAUSE);
         }
         cluster
+    }
+}
+
+impl Cluster {
+    /// Makes a cluster in `folder`, which must not be there. Everybody may log in over the loopback address.
+    ///
+    /// # Panics
+    /// When `initdb` fails.
+    pub fn make(folder: &Path, options: &[&str]) {
+        Major::DEBIAN.make(folder, options);
+    }
+
+    /// Runs the cluster in `folder` on a free port, with these settings, until it takes connections.
+    ///
+    /// # Panics
+    /// When it does not within a minute; its log is in the panic.
+    #[must_use]
+    pub fn run(folder: &Path, settings: &[&str]) -> Self {
+        Major::DEBIAN.run(folder, settings)
     }
 
     fn answers(&self) -> bool {
@@ -106,13 +142,13 @@ pub fn folder() -> TempDir {
     folder
 }
 
-/// Gives a folder or file to the user that servers run as.
+/// Gives a folder with all that is in it, or a file, to the user that servers run as.
 ///
 /// # Panics
 /// When that is refused.
 pub fn give_to_servers(path: &Path) {
     if is_root() {
-        finish(Command::new("chown").arg(SERVER_USER).arg(path));
+        finish(Command::new("chown").args(["--recursive", SERVER_USER]).arg(path));
     }
 }
 
@@ -123,11 +159,14 @@ fn is_root() -> bool {
 /// A program of Postgres 15, or another by its path, as a user that Postgres accepts.
 #[must_use]
 pub fn as_server_user(program: &str) -> Command {
-    let program = Path::new(PROGRAMS).join(program);
-    let mut command = if is_root() { Command::new("setpriv") } else { Command::new(&program) };
+    run_as_server_user(&Path::new(PROGRAMS).join(program))
+}
+
+fn run_as_server_user(program: &Path) -> Command {
+    let mut command = if is_root() { Command::new("setpriv") } else { Command::new(program) };
     if is_root() {
         let user = [format!("--reuid={SERVER_USER}"), format!("--regid={SERVER_USER}")];
-        command.args(user).args(["--init-groups", "--"]).arg(&program);
+        command.args(user).args(["--init-groups", "--"]).arg(program);
     }
     // The server's user may not be allowed to enter the folder that the test runs in.
     command.current_dir("/").env("TZ", "UTC");

@@ -121,6 +121,7 @@ impl Cluster {
             "password": password,
             "database": database,
             "log": log,
+            "programs": self.programs,
         })
     }
 }
