@@ -127,7 +127,8 @@ async fn no_statement_is_told_that_may_hold_a_password() {
         "ALTER SUBSCRIPTION s SET (slot_name = NONE)",
         "DROP SUBSCRIPTION s",
         // Whatever else is sent with them.
-        "BEGIN; CREATE TABLE beside (n integer); ALTER ROLE CURRENT_USER CONNECTION LIMIT -1; SELECT 'hidden'; COMMIT",
+        "BEGIN; CREATE TABLE beside (n integer); DO $$ BEGIN IF false THEN ALTER ROLE nobody PASSWORD 'hidden'; END IF; END $$;
+         COMMIT",
         "CREATE FUNCTION f() RETURNS text LANGUAGE sql AS $$ SELECT 'host=h Password = hidden' $$",
         "CREATE TABLE users (n integer, password text DEFAULT 'shown')",
     ] {
