@@ -54,6 +54,12 @@ impl Golden {
         files.map(|file| point(file.unwrap().path())).collect()
     }
 
+    fn has_a_differential(&self) -> bool {
+        let mut find = Command::new("find");
+        find.arg(self.folder.join("repository")).args(["-name", "*.diff.zst.age"]);
+        !find.output().unwrap().stdout.is_empty()
+    }
+
     fn backups(&self) -> Vec<String> {
         let listed: Value = self.keepsake(&["list"], None).ok().json();
         let backups = listed["backups"].as_array().unwrap();
@@ -97,13 +103,22 @@ fn every_golden_chain_of_changes_is_shown_and_restored_to_each_of_its_points() {
         let window = archive.keepsake(&["window"], None).ok().json();
         assert_eq!(window["lineages"][0]["gaps"], Value::Array(vec![]), "{window}");
         archive.keepsake(&["rpo", "--name", "golden", "--key-file", &key], None).ok();
+        let mut by_differential = false;
         for (position, expected) in archive.points() {
-            let target = Database::empty(Server::Target);
             let restore = ["restore", "--lsn", &position, "--to", "env:TARGET", "--key-file", &key];
-            let restored = archive.keepsake(&restore, Some(&target)).ok().json();
-            assert_eq!(restored["certificate"]["verdict"], "passed");
-            assert_eq!(rows_of_tables(&target), expected, "at {position}");
+            let recovered = |more: &[&str]| {
+                let target = Database::empty(Server::Target);
+                let restored = archive.keepsake(&[&restore, more].concat(), Some(&target)).ok().json();
+                assert_eq!(restored["certificate"]["verdict"], "passed");
+                assert_eq!(rows_of_tables(&target), expected, "at {position} {more:?}");
+                restored["certificate"]["recovered"].get("differential").is_some()
+            };
+            if recovered(&[]) {
+                by_differential = true;
+                assert!(!recovered(&["--without-differential"]));
+            }
         }
+        assert_eq!(by_differential, archive.has_a_differential(), "{}", archive.folder.display());
     }
 }
 
@@ -120,26 +135,32 @@ fn makes_a_golden_archive() {
     let recipient = crate::program::run(&["keygen", "--out", &archive.key()]).ok().stdout;
     let source = Database::empty(Server::Source);
     source.sql(include_str!("../../../tests/golden/sample.sql"));
+    let repo = archive.repo();
+    let sealing = ["--repo", &repo, "--json", "--recipient", recipient.trim()];
     let keepsake = |what: &str, more: &[&str]| {
-        let repo = archive.repo();
-        let place = ["--source", "env:SOURCE", "--name", "golden", "--repo", &repo, "--json"];
-        let mut command: Command =
-            command(&[&[what][..], &place, &["--recipient", recipient.trim()], more].concat());
+        let place = ["--source", "env:SOURCE", "--name", "golden"];
+        let mut command: Command = command(&[&[what][..], &place, &sealing, more].concat());
         ended(command.env("SOURCE", source.url())).ok().json()
     };
-    keepsake("protect", &[]);
-    for change in
-        ["UPDATE guests SET name = name || ' (second)' WHERE id % 3 = 0", "DELETE FROM guests WHERE id > 700"]
-    {
-        let summary = keepsake("backup", &["--part-size", "65536"]);
-        let expected = archive.expected(summary["backup_id"].as_str().unwrap());
-        std::fs::write(expected, source.rows().join("\n") + "\n").unwrap();
+    let capture = |change: &str| {
         source.sql(change);
         let position = source.sql("SELECT pg_current_wal_insert_lsn()").trim().replace('/', "-");
         keepsake("capture", &[]);
         let point = archive.folder.join("points").join(format!("{position}.txt"));
         std::fs::write(point, rows_of_tables(&source)).unwrap();
+    };
+    keepsake("protect", &[]);
+    for change in
+        ["UPDATE guests SET name = name || ' (second)' WHERE id % 3 = 0", "DELETE FROM guests WHERE id > 700"]
+    {
+        source.wait_for_older_writers();
+        let summary = keepsake("backup", &["--part-size", "65536"]);
+        let expected = archive.expected(summary["backup_id"].as_str().unwrap());
+        std::fs::write(expected, source.rows().join("\n") + "\n").unwrap();
+        capture(change);
     }
+    ended(&mut command(&[&["differential", "--key-file", &archive.key()][..], &sealing].concat())).ok();
+    capture("UPDATE guests SET name = name || ' (third)' WHERE id % 5 = 0");
     // A database with a slot cannot be dropped.
     let mut unprotect = command(&["unprotect", "--source", "env:SOURCE", "--name", "golden"]);
     ended(unprotect.env("SOURCE", source.url())).ok();
