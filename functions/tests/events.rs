@@ -2,8 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 use keepsake_functions::handlers::{
-    AlertInput, BeginInput, CaptureInput, CopyInput, DropInput, EncryptUploadInput, FailureInput,
-    GovernInput, HoldInput, RecordCaptureInput, RecordInput, RestoreInput, RunInput, VerifyInput,
+    AlertInput, BeginInput, CaptureInput, CopyChangesInput, CopyInput, DropInput, EncryptUploadInput,
+    FailureInput, GovernInput, HoldInput, RecordCaptureInput, RecordInput, RestoreInput, RunInput,
+    VerifyInput,
 };
 use serde::de::DeserializeOwned;
 use std::path::Path;
@@ -31,10 +32,13 @@ fn every_example_event_is_what_its_handler_takes() {
     parse::<FailureInput>("record-failure.from-rule");
     parse::<BeginInput>("protect");
     parse::<CaptureInput>("capture");
+    parse::<CopyChangesInput>("copy-changes");
+    parse::<CopyChangesInput>("probe-rpo");
     parse::<GovernInput>("govern");
     parse::<RecordCaptureInput>("record-capture");
     parse::<RecordCaptureInput>("record-capture.failed");
     parse::<RecordCaptureInput>("record-capture.from-rule");
+    parse::<RecordCaptureInput>("record-capture.copy-failed");
     parse::<AlertInput>("alert.changes-lost");
     for name in ["dump", "release-snapshot", "seal", "provision-instance"] {
         parse::<RunInput>(name);

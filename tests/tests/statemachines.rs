@@ -251,10 +251,28 @@ fn a_failed_capture_is_recorded_and_told_before_it_ends() {
 }
 
 #[test]
-fn nobody_but_a_restore_may_open_a_key() {
+fn nobody_but_a_restore_may_open_a_key_and_the_probe_of_a_copy_only_the_replica_there() {
     let openers = template::statements_with("kms:Decrypt");
-    let openers: Vec<&str> = openers.iter().map(|(resource, _)| resource.as_str()).collect();
-    assert_eq!(openers, ["RestoreFunction"]);
+    let names: Vec<&str> = openers.iter().map(|(resource, _)| resource.as_str()).collect();
+    assert_eq!(names, ["ProbeRpoFunction", "RestoreFunction"]);
+    let (_, probe) = &openers[0];
+    let not_here = ["StringNotEquals:", "aws:RequestedRegion: !Ref AWS::Region"];
+    assert!(not_here.iter().all(|line| probe.iter().any(|found| found == line)), "{probe:?}");
+}
+
+#[test]
+fn a_copy_that_fails_is_noted_and_fails_no_capture() {
+    let machine = asl::all().into_iter().find(|machine| machine.name == "incremental").unwrap();
+    let scope = &machine.scopes()[0];
+    for state in ["CopyChanges", "ProbeRpo", "RecordCopyFailure"] {
+        let ends = scope.ends_reachable_without(state, "Record");
+        let without_record = scope.ends_reachable_without(state, "Capture");
+        assert!(!ends.contains("Completed") && without_record.contains("Completed"), "{state}: {ends:?}");
+    }
+    for state in ["CopyChanges", "ProbeRpo"] {
+        let caught = &machine.value["States"][state]["Catch"][0]["Next"];
+        assert_eq!(caught, "RecordCopyFailure", "{state}");
+    }
 }
 
 #[test]

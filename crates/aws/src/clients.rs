@@ -65,6 +65,12 @@ impl Clients {
         }
     }
 
+    /// Of a configuration of a test's own.
+    #[cfg(test)]
+    pub(crate) fn of(config: SdkConfig) -> Self {
+        Self { config, path_style: false }
+    }
+
     /// The same in another region.
     #[must_use]
     pub fn in_region(&self, region: &str) -> Self {
@@ -187,7 +193,7 @@ mod tests {
             .retry_config(RetryConfig::disabled())
             .credentials_provider(SharedCredentialsProvider::new(Provider(refusal)))
             .build();
-        let clients = Clients { config, path_style: false };
+        let clients = Clients::of(config);
         let checked = clients.check().await.expect_err("there are no credentials").class();
         let called = clients.kms().describe_key().key_id("any").send().await.map_err(Answer::of);
         (checked, called.expect_err("there are no credentials").is_transient)

@@ -14,19 +14,27 @@ const BACKUP_ID: &str = "keepsake:backup-id";
 pub struct KmsKeyHolder {
     clients: Clients,
     key_id: Option<String>,
+    /// Keys of other regions are not asked.
+    only_region: Option<String>,
 }
 
 impl KmsKeyHolder {
     /// Wraps with this key (id, ARN or `alias/…`), and opens what it wrapped.
     #[must_use]
     pub fn new(clients: &Clients, key_id: impl Into<String>) -> Self {
-        Self { clients: clients.clone(), key_id: Some(key_id.into()) }
+        Self { clients: clients.clone(), key_id: Some(key_id.into()), only_region: None }
     }
 
     /// Opens with whatever key the wrapped key names, for a restore without configuration. It wraps nothing.
     #[must_use]
     pub fn for_reading(clients: &Clients) -> Self {
-        Self { clients: clients.clone(), key_id: None }
+        Self { clients: clients.clone(), key_id: None, only_region: None }
+    }
+
+    /// Opens as in a region when no other is left: with the replica there of whatever key the wrapped key names.
+    #[must_use]
+    pub fn of_region_alone(clients: &Clients, region: &str) -> Self {
+        Self { clients: clients.in_region(region), key_id: None, only_region: Some(region.to_owned()) }
     }
 
     /// Whether what `wrapped_by` wrapped may be opened by our key. An alias does not tell; then KMS is asked.
@@ -56,6 +64,9 @@ impl KmsKeyHolder {
         let replica = replica_in(wrapped_by, self.clients.region());
         let mut keys: Vec<_> = replica.into_iter().chain([wrapped_by.to_owned()]).collect();
         keys.dedup();
+        if let Some(only) = &self.only_region {
+            keys.retain(|key| region_of(key) == Some(only));
+        }
         keys
     }
 }
@@ -158,6 +169,21 @@ mod tests {
     use super::*;
 
     const PRIMARY: &str = "arn:aws:kms:eu-central-1:111122223333:key/mrk-1234";
+
+    #[test]
+    fn a_holder_of_one_region_asks_no_key_of_another() {
+        let config = aws_config::SdkConfig::builder().region(aws_config::Region::new("eu-central-1")).build();
+        let clients = Clients::of(config);
+        let replica = "arn:aws:kms:eu-west-1:111122223333:key/mrk-1234";
+        let there = KmsKeyHolder::of_region_alone(&clients, "eu-west-1");
+        assert_eq!(there.keys_to_ask(PRIMARY), [replica]);
+        assert_eq!(there.keys_to_ask("arn:aws:kms:eu-central-1:111122223333:key/1234"), [""; 0]);
+        assert_eq!(
+            KmsKeyHolder::for_reading(&clients.in_region("eu-west-1")).keys_to_ask(PRIMARY),
+            [replica, PRIMARY]
+        );
+        assert_eq!(KmsKeyHolder::of_region_alone(&clients, "eu-central-1").keys_to_ask(PRIMARY), [PRIMARY]);
+    }
 
     #[test]
     fn a_replica_has_the_same_id_in_another_region() {

@@ -8,7 +8,7 @@ use crate::chain::{Capture, ProtectedSource, protect_source};
 use crate::newest_changes::newest_changes;
 use crate::ports::{
     CaptureLog, CatalogError, Clock, CompletedBackup, Executions, FailureRecord, Lease, Leases, Policies,
-    Policy,
+    Policy, PolicyCopy,
 };
 use crate::record_failure::{give_back_unopened, open_and_fail};
 use keepsake_archive::ChangesLayout;
@@ -55,6 +55,9 @@ pub struct CaptureRun {
     pub compression: i32,
     /// How changes are captured.
     pub capture: CapturePolicy,
+    /// Where segments are copied to, in order.
+    #[serde(default)]
+    pub copies: Vec<PolicyCopy>,
 }
 
 /// Whether a run begins.
@@ -102,6 +105,7 @@ pub async fn begin_capture(
         recovery_recipients: policy.recovery_recipients.clone(),
         compression: policy.compression,
         capture: policy.capture,
+        copies: policy.copies.clone(),
     })))
 }
 
@@ -281,7 +285,7 @@ pub async fn fail_capture(
 }
 
 /// Prolongs the run's lease, and never takes a new one: a run that wakes up after it was replaced must not block the next.
-async fn renew(catalog: &CaptureCatalog<'_>, run: &CaptureRun) -> Result<(), StepError> {
+pub(crate) async fn renew(catalog: &CaptureCatalog<'_>, run: &CaptureRun) -> Result<(), StepError> {
     let lease = Lease {
         name: RunKind::Incremental.lease_name(&run.policy, &run.source),
         holder: run.execution_id.clone(),

@@ -13,6 +13,7 @@ mod change_reader;
 mod check_segments;
 mod copy_changes;
 mod copy_object;
+mod copy_run;
 mod differential;
 mod dump;
 mod error;
@@ -66,6 +67,7 @@ pub use chain::{Capture, ProtectedSource, begin_anew, protect_source};
 pub use change_reader::{BATCH_BYTES, ChangeReader, LastTransaction, ReplayRules};
 pub use check_segments::check_segments;
 pub use copy_changes::{CopiedChanges, copy_changes};
+pub use copy_run::{CopyStep, copy_for_run, probe_for_run};
 pub use differential::{
     OpenedDifferential, StandingDifferential, differential_keys, read_differential, take_differential,
     verify_differential,

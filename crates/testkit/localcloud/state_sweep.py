@@ -26,12 +26,14 @@ WORLD = contextvars.ContextVar("world")
 
 RUN = {"execution_id": "run", "policy": "nightly", "relay_seconds": 60, "test_restore": True, "notify_success": True,
        "backup_id": "backup", "copies": [{"repository": "s3://one"}, {"repository": "s3://two"}]}
-CAPTURE_RUN = {"execution_id": "run", "policy": "nightly", "source": "wedsync"}
+CAPTURE_RUN = {"execution_id": "run", "policy": "nightly", "source": "wedsync", "copies": RUN["copies"]}
 PROTECTED = {"ready": True, "why": "", "run": CAPTURE_RUN}
 CAPTURED = {"end_lsn": "0/1", "ended_at": "2026-11-21T01:00:00Z", "gap": "", "notice": "", "start_full": False, "more": False}
 # What any function may answer; a state takes from it what it needs.
 ANSWER = {"bucket": "work", "key": "items.json", "status": "available", "verdict": "passed", "released": False,
           "test": {"test_id": "test", "started_at": "2026-11-21T01:00:00Z"}}
+# States that may fail for ever: the run completes all the same, and what failed is noted.
+TOLERATED = {("incremental", "CopyChanges"), ("incremental", "ProbeRpo"), ("incremental", "RecordCopyFailure")}
 # What a failure of each machine is told as. A machine that another one starts fails as that one.
 TOLD = {"backup": "backup_failed", "incremental": "capture_failed"}
 
@@ -66,6 +68,8 @@ CAPTURE_ROADS = {
     "relays": {"Capture": [{**CAPTURED, "more": True}, CAPTURED]},
     "relays for ever": {"Capture": {**CAPTURED, "more": True}},
     "changes are lost": {"Capture": {**CAPTURED, "gap": "slot", "notice": "changes_lost", "start_full": True}},
+    "a copy is behind": {"CopyChanges": [{"more": True}, {"more": False}]},
+    "a copy is behind for ever": {"CopyChanges": {"more": True}},
     "a full is wanted again": {"Capture": [{**CAPTURED, "start_full": True, "more": True}, CAPTURED]},
 }
 
@@ -81,6 +85,7 @@ class World:
         self.entered, self.calls = set(), {}
         self.lease = self.holding = self.instance = self.sealed = self.completed = False
         self.recorded, self.told, self.waiting_lanes, self.fulls = False, [], 0, 0
+        self.copies_failed = 0
         self.failed_states, self.wrong = set(), []
 
     def left(self):
@@ -90,7 +95,8 @@ class World:
 
     def end(self):
         """What must be the same when a step ran twice."""
-        return self.sealed, self.completed, self.recorded, sorted(set(self.told)), self.fulls > 0, self.left()
+        return (self.sealed, self.completed, self.recorded, sorted(set(self.told)), self.fulls > 0,
+                self.copies_failed > 0, self.left())
 
     def act(self, function, state, payload, stop):
         """Does what the function of that name does, and answers."""
@@ -102,7 +108,7 @@ class World:
         with self.changed:
             self.change(function, payload)
             self.changed.notify_all()
-        answers = {"Begin": RUN, "Protect": PROTECTED, "Capture": CAPTURED}
+        answers = {"Begin": RUN, "Protect": PROTECTED, "Capture": CAPTURED, "CopyChanges": {"more": False}}
         if function in answers:
             return dict(answers[function])
         return {**ANSWER, **({"status": "gone"} if function == "DropInstance" else {})}
@@ -124,6 +130,8 @@ class World:
         elif function == "RecordFailure":
             self.recorded = not self.completed
             self.lease = self.holding = self.instance = False
+        elif function == "RecordCapture" and "copy" in payload:
+            self.copies_failed += 1
         elif function == "RecordCapture":
             self.completed, self.recorded = self.completed or "run" in payload, self.recorded or "failure" in payload
             self.lease = False
@@ -294,6 +302,9 @@ class Sweep:
     def staying(self, at, error, is_done):
         road, before, failed = self.ways[at]
         world, execution = run(road, [*before, (at, error, is_done, 10 ** 6)])
+        if at in TOLERATED:
+            self.tolerated(at, (road, before), (error, is_done), world, execution)
+            return
         problems = []
         if execution["status"] == "SUCCEEDED":
             problems.append("the run looks good")
@@ -312,6 +323,16 @@ class Sweep:
         self.note(f"{at} {error} for ever", "failed for ever", world, problems)
         if not failed:
             self.learn(world, road, [(at, error, is_done, 10 ** 6)], execution)
+
+    def tolerated(self, at, way, fault, world, execution):
+        """A state whose failure fails no run: the run ends as without it, and the failure is noted, by who can."""
+        problems = [f"left behind: {world.left()}"] if world.left() else []
+        if (execution["status"], world.completed, world.told) != ("SUCCEEDED", True, []):
+            problems.append(f"{execution['status']}, completed {world.completed}, told {world.told}")
+        if at[1] != "RecordCopyFailure" and world.copies_failed != len(CAPTURE_RUN["copies"]):
+            problems.append(f"{world.copies_failed} failures of copies were noted")
+        self.note(f"{at} {fault[0]} for ever", "failed for ever, and no run did", world, problems)
+        self.learn(world, way[0], [*way[1], (at, *fault, 10 ** 6)], execution)
 
     def passing(self, at, error, is_done):
         road, before, _ = self.ways[at]

@@ -85,6 +85,7 @@ macro_rules! catalog_suite {
             fulls_are_known_to_a_capture_with_what_joins_them,
             a_position_moves_on_and_never_back,
             the_governors_newest_look_is_kept,
+            what_was_read_back_of_a_copy_is_kept_whatever_failed_there,
         );
     };
     (@ $bench:expr; $($claim:ident,)+) => {

@@ -29,9 +29,9 @@ pub async fn govern(app: Arc<App>, input: GovernInput) -> Result<Governed, Funct
     let limits =
         GovernorLimits { wal_budget_bytes: policy.capture.wal_budget_bytes, ..GovernorLimits::default() };
     let governed = govern_slot(&slot, app.clock.as_ref(), &limits, None).await?;
-    let newest = note(&app, &policy, &governed).await;
+    let known = note(&app, &policy, &governed).await.unwrap_or_default();
     let now = app.clock.now();
-    emit(&policy.name, &policy.source.name, now.as_millisecond(), &metrics(&policy, &governed, newest, now));
+    emit(&policy.name, &policy.source.name, now.as_millisecond(), &metrics(&policy, &governed, &known, now));
     let told_as = format!("cli:govern-{}", Uuid::now_v7());
     if let Some(notice) = slot_dropped_notice(&policy.source.name, &told_as, &governed) {
         publish(&app, &notice).await?;
@@ -39,9 +39,18 @@ pub async fn govern(app: Arc<App>, input: GovernInput) -> Result<Governed, Funct
     Ok(governed)
 }
 
-/// Notes the look in the catalog and answers the clock of the newest change that stands. A catalog that does not answer is
-/// logged and is no reason to fail: the slot was looked after.
-async fn note(app: &App, policy: &Policy, governed: &Governed) -> Option<Timestamp> {
+/// How far changes are safe, by the source's clock.
+#[derive(Debug, Default)]
+struct Known {
+    /// The newest change that stands.
+    newest: Option<Timestamp>,
+    /// The newest that was read back from the copy that lags most; `None` while there is one that was never read.
+    read_back: Option<Timestamp>,
+}
+
+/// Notes the look in the catalog and answers how far changes are safe. A catalog that does not answer is logged and is no
+/// reason to fail: the slot was looked after.
+async fn note(app: &App, policy: &Policy, governed: &Governed) -> Option<Known> {
     let noted = async {
         let catalog = app.catalog().await?;
         let record = SlotRecord {
@@ -53,10 +62,18 @@ async fn note(app: &App, policy: &Policy, governed: &Governed) -> Option<Timesta
             looked_at: app.clock.now(),
         };
         catalog.note_slot(policy.source.id, &record).await?;
-        Ok::<_, FunctionError>(catalog.position(policy.source.id, policy.primary.location_id).await?)
+        let position = catalog.position(policy.source.id, policy.primary.location_id).await?;
+        let mut heartbeats = Vec::new();
+        for copy in &policy.copies {
+            let probed = catalog.probed(policy.source.id, copy.location_id).await?;
+            heartbeats.push(probed.map(|probed| probed.newest_at));
+        }
+        let newest = position.map(|(_, newest)| newest.at);
+        // `None` is less than any time.
+        Ok::<_, FunctionError>(Known { newest, read_back: heartbeats.into_iter().min().flatten() })
     };
     match noted.await {
-        Ok(position) => position.map(|(_, newest)| newest.at),
+        Ok(known) => Some(known),
         Err(error) => {
             tracing::error!(error = error.text(), "the catalog does not answer; the look is not noted");
             None
@@ -64,7 +81,7 @@ async fn note(app: &App, policy: &Policy, governed: &Governed) -> Option<Timesta
     }
 }
 
-fn metrics(policy: &Policy, governed: &Governed, newest: Option<Timestamp>, now: Timestamp) -> Vec<Metric> {
+fn metrics(policy: &Policy, governed: &Governed, known: &Known, now: Timestamp) -> Vec<Metric> {
     let retained = governed.look.as_ref().map_or(0, |look| look.retained_bytes);
     let budget = policy.capture.wal_budget_bytes.max(1);
     let mut metrics = vec![
@@ -73,11 +90,10 @@ fn metrics(policy: &Policy, governed: &Governed, newest: Option<Timestamp>, now:
         Metric::percent("SlotBudgetUsed", retained.saturating_mul(100) / budget),
         Metric::count("SlotDropped", u64::from(governed.dropped)),
     ];
-    if policy.capture.mode != CaptureMode::Off
-        && let Some(newest) = newest
-    {
-        let age = u64::try_from(now.duration_since(newest).as_secs()).unwrap_or_default();
-        metrics.push(Metric::seconds("CaptureAge", age));
+    if policy.capture.mode != CaptureMode::Off {
+        let age = |since: Timestamp| u64::try_from(now.duration_since(since).as_secs()).unwrap_or_default();
+        metrics.extend(known.newest.map(|at| Metric::seconds("CaptureAge", age(at))));
+        metrics.extend(known.read_back.map(|at| Metric::seconds("CopyRpo", age(at))));
     }
     metrics
 }

@@ -3,6 +3,7 @@
 mod alert;
 mod backup;
 mod capture;
+mod copy_changes;
 mod failed_batch;
 mod govern;
 mod record_capture;
@@ -17,6 +18,7 @@ pub use backup::{
     Released, RunInput, begin, dump_database, encrypt_upload, hold, record, release, seal,
 };
 pub use capture::{CaptureInput, CaptureOutput, ProtectOutput, capture, protect};
+pub use copy_changes::{CopyChangesInput, CopyChangesOutput, ProbeRpoOutput, copy_changes, probe_rpo};
 pub use govern::{GovernInput, govern};
 pub use record_capture::{RecordCaptureInput, RecordCaptureOutput, record_capture};
 pub use record_failure::{FailureInput, RECORD_FAILURE_TIME, RecordFailureOutput, record_failure};

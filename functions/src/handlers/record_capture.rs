@@ -1,10 +1,11 @@
-//! The end of a capture's run, good or bad.
+//! The end of a capture's run, good or bad, and what went wrong beside it.
 
 use super::alert::{StateFailure, publish};
+use super::copy_changes::note_failure;
 use super::record_failure::StatusChange;
 use crate::telemetry::{Metric, emit};
 use crate::{App, FunctionError};
-use keepsake_steps::ports::FailureRecord;
+use keepsake_steps::ports::{FailureRecord, PolicyCopy};
 use keepsake_steps::{
     CaptureCatalog, CaptureRun, EndedBy, FailedCapture, capture_failure_notice, complete_capture,
     fail_capture,
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// From the state machine: `{"run": {…}}`, or `{"execution_id": "arn:…", "policy": "…", "failure": {…}}`. From EventBridge:
-/// the event of an execution that ended badly.
+/// the event of an execution that ended badly. Of a run that goes on: `{"run": {…}, "copy": {…}, "failure": {…}}`.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub enum RecordCaptureInput {
@@ -31,6 +32,15 @@ pub enum RecordCaptureInput {
         /// What the event is about.
         detail: StatusChange,
     },
+    /// A copy that could not be made or read back; the run goes on.
+    CopyFailed {
+        /// The run.
+        run: Box<CaptureRun>,
+        /// The copy.
+        copy: PolicyCopy,
+        /// What failed.
+        failure: StateFailure,
+    },
     /// A run that captured what it could.
     Completed {
         /// The run.
@@ -45,7 +55,7 @@ pub struct RecordCaptureOutput {
     pub status: &'static str,
 }
 
-/// Ends a run in the catalog and gives its lease back. Called by EventBridge it also tells people, because no state is
+/// Ends a run in the catalog and gives its lease back, or notes what a copy of it suffers from. Called by EventBridge it also tells people, because no state is
 /// left to do so.
 ///
 /// # Errors
@@ -57,6 +67,10 @@ pub async fn record_capture(
     let now = app.clock.now();
     match input {
         RecordCaptureInput::Completed { run } => complete(&app, &run).await?,
+        RecordCaptureInput::CopyFailed { run, copy, failure } => {
+            note_failure(&app, &run, &copy, &failure).await?;
+            return Ok(RecordCaptureOutput { status: "running" });
+        }
         RecordCaptureInput::Failed { execution_id, policy, failure } => {
             fail(&app, &policy, &execution_id, &failure.record(now), EndedBy::AState).await?;
             return Ok(RecordCaptureOutput { status: "failed" });

@@ -8,13 +8,15 @@ use keepsake_domain::{
     SchemaBoundary, SourceId, Timestamp,
 };
 use keepsake_steps::ports::{
-    CaptureFacts, CaptureLog, CapturedRecord, CatalogError, ChainRecord, SlotRecord,
+    CaptureFacts, CaptureLog, CapturedRecord, CatalogError, ChainRecord, FailureRecord, ProbeRecord,
+    SlotRecord,
 };
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 const POSITION: &str = "\
 select lineage, end_lsn::text as lsn, ended_at as at from keepsake.change_positions
-where source_id = $1 and location_id = $2";
+where source_id = $1 and location_id = $2 and end_lsn is not null";
 
 /// A position of the same lineage that lies behind the one that is known says nothing new.
 const NOTE_POSITION: &str = "\
@@ -23,7 +25,24 @@ values ($1, $2, $3, $4::text::pg_lsn, $5)
 on conflict (source_id, location_id) do update
 set lineage = excluded.lineage, end_lsn = excluded.end_lsn, ended_at = excluded.ended_at,
   observed_at = clock_timestamp()
-where standing.lineage <> excluded.lineage or standing.end_lsn <= excluded.end_lsn";
+where standing.lineage is distinct from excluded.lineage or standing.end_lsn <= excluded.end_lsn";
+
+const NOTE_PROBE: &str = "\
+insert into keepsake.change_positions as standing (source_id, location_id, newest_lsn, newest_at, probed_at)
+values ($1, $2, $3::text::pg_lsn, $4, $5)
+on conflict (source_id, location_id) do update
+set newest_lsn = excluded.newest_lsn, newest_at = excluded.newest_at, probed_at = excluded.probed_at
+where standing.probed_at is null or standing.probed_at <= excluded.probed_at";
+
+const PROBED: &str = "\
+select newest_lsn::text as lsn, newest_at as at, probed_at from keepsake.change_positions
+where source_id = $1 and location_id = $2 and probed_at is not null";
+
+const NOTE_COPY_FAILURE: &str = "\
+insert into keepsake.change_positions (source_id, location_id, failed_at, error_class, error_message)
+values ($1, $2, $3, $4, $5)
+on conflict (source_id, location_id) do update
+set failed_at = excluded.failed_at, error_class = excluded.error_class, error_message = excluded.error_message";
 
 const NOTE_CHAIN: &str = "\
 insert into keepsake.change_chains (source_id, lineage, start_lsn, started_at, snapshot_xmax, schema_fingerprint, gap,
@@ -237,6 +256,53 @@ impl CaptureLog for PostgresCatalog {
             )
             .await
             .map_err(failed(act))?;
+        Ok(())
+    }
+
+    async fn note_probe(
+        &self,
+        source: SourceId,
+        location: LocationId,
+        probe: &ProbeRecord,
+    ) -> Result<(), CatalogError> {
+        let act = "note what was read back";
+        let client = self.lend(act).await?;
+        let lsn = probe.newest_lsn.to_string();
+        let values: [&(dyn ToSql + Sync); 5] =
+            [&source.0, &location.0, &lsn, &probe.newest_at, &probe.probed_at];
+        client.execute(NOTE_PROBE, &values).await.map_err(failed(act))?;
+        Ok(())
+    }
+
+    async fn probed(
+        &self,
+        source: SourceId,
+        location: LocationId,
+    ) -> Result<Option<ProbeRecord>, CatalogError> {
+        let act = "read what was read back";
+        let client = self.lend(act).await?;
+        let found = client.query_opt(PROBED, &[&source.0, &location.0]).await.map_err(failed(act))?;
+        let Some(row) = found else { return Ok(None) };
+        let lsn: String = row.try_get("lsn").map_err(failed(act))?;
+        Ok(Some(ProbeRecord {
+            newest_lsn: lsn.parse().map_err(|error| refused(act, error))?,
+            newest_at: row.try_get("at").map_err(failed(act))?,
+            probed_at: row.try_get("probed_at").map_err(failed(act))?,
+        }))
+    }
+
+    async fn note_copy_failure(
+        &self,
+        source: SourceId,
+        location: LocationId,
+        failure: &FailureRecord,
+    ) -> Result<(), CatalogError> {
+        let act = "note a copy that failed";
+        let client = self.lend(act).await?;
+        let class = failure.class.name();
+        let values: [&(dyn ToSql + Sync); 5] =
+            [&source.0, &location.0, &failure.failed_at, &class, &failure.message];
+        client.execute(NOTE_COPY_FAILURE, &values).await.map_err(failed(act))?;
         Ok(())
     }
 }

@@ -21,7 +21,8 @@ mod target;
 pub use catalog::{
     AlertLog, CaptureFacts, CaptureLog, CapturedRecord, CatalogError, ChainRecord, CompletedBackup, Copies,
     CopyRecord, CopyState, Execution, Executions, FailureRecord, Holds, Lease, Leases, LiveHold,
-    NewExecution, Policies, Policy, PolicyCopy, PolicySource, RunningTest, SlotRecord, TestOutcome, Tests,
+    NewExecution, Policies, Policy, PolicyCopy, PolicySource, ProbeRecord, RunningTest, SlotRecord,
+    TestOutcome, Tests,
 };
 pub use change_target::{
     AppliedChanges, ChangeApplier, ChangeBatch, ChangePosition, ChangeTarget, ChangedTable, Deletion,

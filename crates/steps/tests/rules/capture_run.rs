@@ -50,17 +50,17 @@ fn policy(mode: CaptureMode) -> Policy {
     }
 }
 
-struct Bench {
-    clock: Arc<TestClock>,
-    catalog: MemoryCatalog,
-    source: MemoryChangeSource,
-    repository: MemoryRepository,
-    key_holder: MemoryKeyHolder,
+pub(crate) struct Bench {
+    pub(crate) clock: Arc<TestClock>,
+    pub(crate) catalog: MemoryCatalog,
+    pub(crate) source: MemoryChangeSource,
+    pub(crate) repository: MemoryRepository,
+    pub(crate) key_holder: MemoryKeyHolder,
     policy: Policy,
 }
 
 impl Bench {
-    fn new(mode: CaptureMode) -> Self {
+    pub(crate) fn new(mode: CaptureMode) -> Self {
         let clock = Arc::new(TestClock::at("2026-11-21T12:00:00Z".parse().unwrap()));
         let catalog = MemoryCatalog::new(clock.clone());
         catalog.add_policy(policy(mode));
@@ -78,11 +78,11 @@ impl Bench {
         BeginCatalog { leases: &self.catalog, executions: &self.catalog, clock: self.clock.as_ref() }
     }
 
-    fn with(&self) -> CaptureCatalog<'_> {
+    pub(crate) fn with(&self) -> CaptureCatalog<'_> {
         CaptureCatalog { log: &self.catalog, leases: &self.catalog, clock: self.clock.as_ref() }
     }
 
-    fn capture(&self) -> Capture<'_> {
+    pub(crate) fn capture(&self) -> Capture<'_> {
         Capture {
             source: &self.source,
             repository: &self.repository,
@@ -101,18 +101,18 @@ impl Bench {
         begin_capture(&self.begin_catalog(), &self.policy, &request).await
     }
 
-    async fn begun(&self, name: &str) -> CaptureRun {
+    pub(crate) async fn begun(&self, name: &str) -> CaptureRun {
         match self.begin(name).await.unwrap() {
             CaptureStart::Begun(run) => *run,
             other => panic!("{name} did not begin: {other:?}"),
         }
     }
 
-    async fn protect(&self, run: &CaptureRun) {
+    pub(crate) async fn protect(&self, run: &CaptureRun) {
         protect_for_run(&self.with(), &self.capture(), run).await.unwrap();
     }
 
-    async fn step(&self, run: &CaptureRun) -> CaptureStep {
+    pub(crate) async fn step(&self, run: &CaptureRun) -> CaptureStep {
         capture_for_run(&self.with(), &self.capture(), run, RELAY).await.unwrap()
     }
 
@@ -121,7 +121,7 @@ impl Bench {
     }
 
     /// A whole run, as the state machine makes it.
-    async fn run(&self, name: &str) -> CaptureStep {
+    pub(crate) async fn run(&self, name: &str) -> CaptureStep {
         let run = self.begun(name).await;
         self.protect(&run).await;
         let step = self.step(&run).await;

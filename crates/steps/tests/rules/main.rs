@@ -5,6 +5,7 @@ mod applying;
 mod batches;
 mod capture;
 mod capture_run;
+mod copy_run;
 mod cut_streams;
 mod differential;
 mod failed_run;

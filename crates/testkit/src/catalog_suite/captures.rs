@@ -3,10 +3,12 @@
 use super::samples::{manifest, new_run};
 use super::{Catalog, CatalogBench, refused, single};
 use keepsake_domain::{
-    FullRunFact, GovernorVerdict, Lineage, Lsn, Position, RunKind, SchemaBoundary, SlotLook, Timestamp,
+    FailureClass, FullRunFact, GovernorVerdict, Lineage, Lsn, Position, RunKind, SchemaBoundary, SlotLook,
+    Timestamp,
 };
 use keepsake_steps::ports::{
-    CapturedRecord, ChainRecord, CompletedBackup, Execution, NewExecution, Policy, SlotRecord,
+    CapturedRecord, ChainRecord, CompletedBackup, Execution, FailureRecord, NewExecution, Policy,
+    ProbeRecord, SlotRecord,
 };
 use std::time::Duration;
 
@@ -141,6 +143,38 @@ pub async fn a_position_moves_on_and_never_back(bench: &dyn CatalogBench) {
     let other = Lineage { timeline: 2, ..lineage() };
     catalog.note_position(source, copy, &other, position(50, 9)).await.expect("note");
     assert_eq!(read(copy).await, Some((other, position(50, 9))));
+}
+
+/// A copy that could never be made has no position, and one that was read back is worth that until it is read again.
+pub async fn what_was_read_back_of_a_copy_is_kept_whatever_failed_there(bench: &dyn CatalogBench) {
+    let (catalog, policy) = single(bench).await;
+    let (source, copy) = (policy.source.id, policy.copies[0].location_id);
+    let failure = |minute| FailureRecord {
+        class: FailureClass::Permanent,
+        message: "the bucket does not exist".to_owned(),
+        state: Some("CopyChanges".to_owned()),
+        failed_at: at(minute),
+    };
+    let probe = |lsn, minute| ProbeRecord {
+        newest_lsn: Lsn(lsn),
+        newest_at: at(minute),
+        probed_at: at(minute) + Duration::from_millis(6_500),
+    };
+    let probed = async || catalog.probed(source, copy).await.expect("read");
+    for minute in [1, 2] {
+        catalog.note_copy_failure(source, copy, &failure(minute)).await.expect("note a failure");
+    }
+    assert_eq!((catalog.position(source, copy).await.expect("read"), probed().await), (None, None));
+    for (lsn, minute) in [(200, 3), (300, 4), (100, 2)] {
+        catalog.note_probe(source, copy, &probe(lsn, minute)).await.expect("note a probe");
+    }
+    assert_eq!(probed().await, Some(probe(300, 4)), "an older one says nothing new");
+    catalog.note_position(source, copy, &lineage(), position(400, 5)).await.expect("note");
+    catalog.note_copy_failure(source, copy, &failure(6)).await.expect("note a failure");
+    assert_eq!(probed().await, Some(probe(300, 4)));
+    assert_eq!(catalog.position(source, copy).await.expect("read"), Some((lineage(), position(400, 5))));
+    let primary = policy.primary.location_id;
+    assert_eq!(catalog.probed(source, primary).await.expect("read"), None, "each repository has its own");
 }
 
 /// The governor looks every minute, with and without a slot.

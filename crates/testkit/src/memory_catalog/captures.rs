@@ -7,7 +7,8 @@ use keepsake_domain::{
     SourceId,
 };
 use keepsake_steps::ports::{
-    CaptureFacts, CaptureLog, CapturedRecord, CatalogError, ChainRecord, SlotRecord,
+    CaptureFacts, CaptureLog, CapturedRecord, CatalogError, ChainRecord, FailureRecord, ProbeRecord,
+    SlotRecord,
 };
 
 /// What one run captured of one chain.
@@ -41,6 +42,14 @@ impl MemoryCatalog {
     #[must_use]
     pub fn captures(&self) -> Vec<CatalogCapture> {
         self.state().captures.clone()
+    }
+}
+
+impl MemoryCatalog {
+    /// Why changes could not be copied to a repository or read back from it, the last time that they could not.
+    #[must_use]
+    pub fn copy_failure(&self, source: SourceId, location: LocationId) -> Option<FailureRecord> {
+        self.state().copy_failures.get(&(source, location)).cloned()
     }
 }
 
@@ -177,6 +186,38 @@ impl CaptureLog for MemoryCatalog {
 
     async fn note_slot(&self, source: SourceId, slot: &SlotRecord) -> Result<(), CatalogError> {
         self.state().slots.insert(source, slot.clone());
+        Ok(())
+    }
+
+    async fn note_probe(
+        &self,
+        source: SourceId,
+        location: LocationId,
+        probe: &ProbeRecord,
+    ) -> Result<(), CatalogError> {
+        let mut state = self.state();
+        let known = state.probes.entry((source, location)).or_insert(*probe);
+        if known.probed_at <= probe.probed_at {
+            *known = *probe;
+        }
+        Ok(())
+    }
+
+    async fn probed(
+        &self,
+        source: SourceId,
+        location: LocationId,
+    ) -> Result<Option<ProbeRecord>, CatalogError> {
+        Ok(self.state().probes.get(&(source, location)).copied())
+    }
+
+    async fn note_copy_failure(
+        &self,
+        source: SourceId,
+        location: LocationId,
+        failure: &FailureRecord,
+    ) -> Result<(), CatalogError> {
+        self.state().copy_failures.insert((source, location), failure.clone());
         Ok(())
     }
 }

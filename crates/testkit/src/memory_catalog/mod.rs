@@ -16,8 +16,8 @@ use keepsake_domain::{
     Timestamp,
 };
 use keepsake_steps::ports::{
-    CatalogError, Clock, CopyRecord, Execution, FailureRecord, Lease, Policies, Policy, SlotRecord,
-    TestOutcome,
+    CatalogError, Clock, CopyRecord, Execution, FailureRecord, Lease, Policies, Policy, ProbeRecord,
+    SlotRecord, TestOutcome,
 };
 use std::{
     collections::BTreeMap,
@@ -103,6 +103,8 @@ struct State {
     chains: Vec<CatalogChain>,
     captures: Vec<CatalogCapture>,
     positions: BTreeMap<(SourceId, LocationId), (Lineage, Position)>,
+    probes: BTreeMap<(SourceId, LocationId), ProbeRecord>,
+    copy_failures: BTreeMap<(SourceId, LocationId), FailureRecord>,
     slots: BTreeMap<SourceId, SlotRecord>,
 }
 

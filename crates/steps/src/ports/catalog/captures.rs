@@ -1,10 +1,10 @@
 //! What is known of captured changes: chains, how far each run captured, where the newest change stands, and the slot.
 
-use super::CatalogError;
+use super::{CatalogError, FailureRecord};
 use async_trait::async_trait;
 use keepsake_archive::{ChainManifest, ChainReason};
 use keepsake_domain::{
-    ExecutionRowId, FullFacts, GovernorVerdict, Lineage, LocationId, Position, SchemaBoundary, SlotLook,
+    ExecutionRowId, FullFacts, GovernorVerdict, Lineage, LocationId, Lsn, Position, SchemaBoundary, SlotLook,
     SourceId, Timestamp,
 };
 
@@ -100,6 +100,18 @@ pub struct SlotRecord {
     pub looked_at: Timestamp,
 }
 
+/// What was read back from one repository, with the key of its side alone. Its age is the RPO there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProbeRecord {
+    /// Where the newest heartbeat that a restore from there reaches stands in the source's write-ahead log, or what the full
+    /// backup holds that it begins with.
+    pub newest_lsn: Lsn,
+    /// When the source left it, or the backup's snapshot was taken, by the source's clock.
+    pub newest_at: Timestamp,
+    /// Our clock after it was read.
+    pub probed_at: Timestamp,
+}
+
 /// What the catalog keeps of captured changes. The repository decides; a row that is missing here is no gap.
 #[async_trait]
 pub trait CaptureLog: Send + Sync {
@@ -154,4 +166,37 @@ pub trait CaptureLog: Send + Sync {
     /// # Errors
     /// [`CatalogError`].
     async fn note_slot(&self, source: SourceId, slot: &SlotRecord) -> Result<(), CatalogError>;
+
+    /// Notes what was read back from one repository. An older probe changes nothing.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    async fn note_probe(
+        &self,
+        source: SourceId,
+        location: LocationId,
+        probe: &ProbeRecord,
+    ) -> Result<(), CatalogError>;
+
+    /// What was read back from one repository last; `None` when nothing ever was.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    async fn probed(
+        &self,
+        source: SourceId,
+        location: LocationId,
+    ) -> Result<Option<ProbeRecord>, CatalogError>;
+
+    /// Notes that changes could not be copied to a repository or read back from it, in the place of the failure before. It
+    /// stays when the next copy succeeds: what stands there and when it was read back tell that.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    async fn note_copy_failure(
+        &self,
+        source: SourceId,
+        location: LocationId,
+        failure: &FailureRecord,
+    ) -> Result<(), CatalogError>;
 }

@@ -11,7 +11,7 @@ mod policies;
 mod tests;
 
 pub use alert_log::AlertLog;
-pub use captures::{CaptureFacts, CaptureLog, CapturedRecord, ChainRecord, SlotRecord};
+pub use captures::{CaptureFacts, CaptureLog, CapturedRecord, ChainRecord, ProbeRecord, SlotRecord};
 pub use copies::{Copies, CopyRecord, CopyState};
 pub use error::CatalogError;
 pub use executions::{CompletedBackup, Execution, Executions, FailureRecord, NewExecution};
