@@ -6,16 +6,25 @@ use std::time::Duration;
 /// Between two fulls that were begun for one reason: one that fails costs its source a dump, and people hear of each.
 const AGAIN_AFTER: Duration = Duration::from_secs(60 * 60);
 
+/// Fulls that changes begin within an hour, at most. The first ones begin at once, as a gap and a changed schema need it; where
+/// the schema changes every minute, or the slot is lost again and again, the source pays for no more dumps than these.
+pub const MOST_FULLS_AN_HOUR: usize = 4;
+
+/// The span that [`MOST_FULLS_AN_HOUR`] counts in.
+const AN_HOUR: Duration = Duration::from_secs(60 * 60);
+
 /// What decides it, as the catalog knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FullFacts {
     /// The earliest boundary of the newest chain from which on the schema is what it is: the chain's beginning, or the end
     /// of the newest segment in which it changed.
     pub since: SchemaBoundary,
-    /// The newest full backup of the chain's lineage that stands.
-    pub newest_full: Option<FullFact>,
+    /// Full backups of the chain's lineage that stand and that nobody found damaged, the newest ones.
+    pub fulls: Vec<FullFact>,
     /// The policy's newest run of a full backup, however it ended.
     pub newest_run: Option<FullRunFact>,
+    /// When the newest runs began that captures asked for, however they ended: [`MOST_FULLS_AN_HOUR`] of them, if there were.
+    pub begun_for_changes: Vec<Timestamp>,
 }
 
 /// A boundary of a chain that a full backup can join at.
@@ -50,10 +59,14 @@ pub struct FullRunFact {
 /// Whether the newest changes cannot be restored to without another full backup, and it is time to begin one.
 ///
 /// Not a question of what one run saw: a full that failed, or that did not join because a transaction was open, is wanted
-/// again an hour later, and one that is running is waited for.
+/// again an hour later, one that is running is waited for, and no more than [`MOST_FULLS_AN_HOUR`] are begun within an hour.
 #[must_use]
 pub fn full_wanted(facts: &FullFacts, now: Timestamp) -> bool {
-    if facts.newest_full.as_ref().is_some_and(|full| is_continued(facts, full)) {
+    if facts.fulls.iter().any(|full| is_continued(facts, full)) {
+        return false;
+    }
+    let lately = facts.begun_for_changes.iter().filter(|begun| **begun + AN_HOUR > now).count();
+    if lately >= MOST_FULLS_AN_HOUR {
         return false;
     }
     match facts.newest_run {
@@ -81,11 +94,11 @@ mod tests {
     /// A chain of schema `a` that began at minute 100 with `xmax` 1000.
     fn facts() -> FullFacts {
         let since = SchemaBoundary { at: at(100), xmax: 1000, schema_fingerprint: "a".to_owned() };
-        FullFacts { since, newest_full: None, newest_run: None }
+        FullFacts { since, fulls: Vec::new(), newest_run: None, begun_for_changes: Vec::new() }
     }
 
-    fn full(xmin: u64, fingerprint: &str) -> Option<FullFact> {
-        Some(FullFact { xmin, schema_fingerprint: Some(fingerprint.to_owned()) })
+    fn full(xmin: u64, fingerprint: &str) -> Vec<FullFact> {
+        vec![FullFact { xmin, schema_fingerprint: Some(fingerprint.to_owned()) }]
     }
 
     fn run(minute: i64, is_running: bool) -> Option<FullRunFact> {
@@ -95,17 +108,40 @@ mod tests {
     #[test]
     fn a_chain_without_a_full_that_joins_it_wants_one() {
         assert!(full_wanted(&facts(), at(101)));
-        assert!(full_wanted(&FullFacts { newest_full: full(999, "a"), ..facts() }, at(101)));
-        let joined = FullFacts { newest_full: full(1000, "a"), newest_run: run(104, false), ..facts() };
+        assert!(full_wanted(&FullFacts { fulls: full(999, "a"), ..facts() }, at(101)));
+        let joined = FullFacts { fulls: full(1000, "a"), newest_run: run(104, false), ..facts() };
         assert!(!full_wanted(&joined, at(110)));
+    }
+
+    #[test]
+    fn an_older_full_that_joins_counts_whatever_was_made_since() {
+        let fulls = [full(1100, "made while the schema was another"), full(1000, "a")].concat();
+        let facts = FullFacts { fulls, newest_run: run(104, false), ..facts() };
+        assert!(!full_wanted(&facts, at(104 + 600)));
+    }
+
+    #[test]
+    fn changes_begin_so_many_fulls_an_hour_and_the_next_one_waits_for_the_first_of_them_to_be_an_hour_old() {
+        let begun = |minutes: &[i64]| minutes.iter().map(|minute| at(*minute)).collect::<Vec<_>>();
+        let after = |begun_for_changes, now| {
+            let since = SchemaBoundary { at: at(now), xmax: 1200, schema_fingerprint: "z".to_owned() };
+            full_wanted(
+                &FullFacts { since, newest_run: run(now - 1, false), begun_for_changes, ..facts() },
+                at(now),
+            )
+        };
+        assert!(after(begun(&[130, 120, 110]), 131), "each at once, as long as they are few");
+        assert!(!after(begun(&[130, 120, 110, 101]), 131));
+        assert!(!after(begun(&[130, 120, 110, 101]), 160));
+        assert!(after(begun(&[130, 120, 110, 101]), 161));
     }
 
     #[test]
     fn a_changed_schema_wants_a_full_of_the_new_one_that_sees_all_of_before() {
         let since = SchemaBoundary { at: at(120), xmax: 1200, schema_fingerprint: "b".to_owned() };
-        let changed = |newest_full| {
-            let newest_run = run(104, false);
-            full_wanted(&FullFacts { since: since.clone(), newest_full, newest_run }, at(121))
+        let changed = |fulls| {
+            let (since, newest_run) = (since.clone(), run(104, false));
+            full_wanted(&FullFacts { since, fulls, newest_run, ..facts() }, at(121))
         };
         assert!(changed(full(1300, "a")));
         assert!(changed(full(1199, "b")), "made between the change and the end of the segment that notes it");

@@ -14,7 +14,7 @@ use keepsake_archive::{
     Attempt, ChainReason, ChangesKey, ChangesLayout, Content, FORMAT_VERSION, PreviousChanges,
     SegmentManifest, StoredObject,
 };
-use keepsake_domain::{BackupId, BoundaryFacts, NotCaptured, Position};
+use keepsake_domain::{BackupId, BoundaryFacts, Lsn, NotCaptured, Position};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -61,6 +61,8 @@ pub struct Captured {
     pub transactions: u64,
     /// Changes in them.
     pub changes: u64,
+    /// Where this run's first segment begins.
+    pub start: Lsn,
     /// Where the chain ends now.
     pub end: Position,
     /// Changes that are lost before this run: a full backup is needed at once.
@@ -92,6 +94,7 @@ pub async fn capture_changes(
         segments: 0,
         transactions: 0,
         changes: 0,
+        start: chain.boundary().position.lsn,
         end: chain.boundary().position,
         gap,
         is_behind: false,

@@ -42,7 +42,8 @@ pub fn changes_lost_notice(source: &str, execution_id: &str, gap: &str, full_beg
     let next = if full_begins {
         "nothing, if the full backup that was started now succeeds: it begins the next span; docs/runbooks/gap.md"
     } else {
-        "see that a full backup is made: it begins the next span; docs/runbooks/gap.md"
+        "see that a full backup is made: it begins the next span; one that runs is waited for, and of those that changes \
+         begin there are four an hour; docs/runbooks/gap.md"
     };
     Notice {
         kind: NoticeKind::ChangesLost,
@@ -66,7 +67,8 @@ pub fn schema_changed_notice(source: &str, execution_id: &str, full_begins: bool
     let next = if full_begins {
         "nothing, if the full backup that was started now succeeds"
     } else {
-        "see that a full backup is made soon"
+        "nothing at once: a full backup that runs is waited for, and of those that changes begin there are four an hour; \
+         see that one succeeds; docs/runbooks/gap.md"
     };
     Notice {
         kind: NoticeKind::SchemaChanged,

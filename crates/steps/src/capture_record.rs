@@ -2,14 +2,13 @@
 
 use crate::StepError;
 use crate::capture_run::CaptureRun;
-use crate::list_changes::{ChangesManifest, changes_keys, read_changes};
+use crate::list_changes::{ChangesManifest, StandingChanges, read_changes};
+use crate::newest_changes::page_behind;
 use crate::ports::{CaptureLog, CapturedRecord, ChainRecord, Repository};
+use crate::seal_backup::CHECKS_IN_FLIGHT;
+use futures::stream::{self, StreamExt};
 use keepsake_archive::{ChangesKey, ChangesLayout, SegmentManifest};
-use keepsake_domain::{Lsn, Position, SchemaBoundary};
-
-/// Segments that nobody told the catalog of and that are read for it, at most: those of a run that died are a handful. Of
-/// more, somebody captured without a catalog for long; the newest are enough to go on from.
-const MOST_READ: usize = 1_000;
+use keepsake_domain::{Classified, FailureClass, Lsn, Position, SchemaBoundary};
 
 /// What segments add up to.
 #[derive(Debug, Default)]
@@ -65,53 +64,88 @@ pub(crate) async fn record(
     Ok(log.note_position(run.source_id, run.location_id, &layout.lineage, end).await?)
 }
 
-/// Tells the catalog of the chains and segments that stand in the repository and that nobody told it of, if the changes
-/// end elsewhere than it knows: a run died between its manifest and this, or somebody captured without a catalog.
+/// Tells the catalog of the chains and segments that stand in the repository behind what is `known`, of which nobody told
+/// it: a run died between its manifest and this, or somebody captured without a catalog. Told page by page, so that
+/// a call that dies is gone on with by the next. What is damaged is left out: captures go on, and whoever reads finds it.
+///
+/// Of a lineage of which nothing is known, all chains and the segments of the newest.
 pub(crate) async fn catch_up(
     log: &dyn CaptureLog,
     repository: &dyn Repository,
     run: &CaptureRun,
     layout: &ChangesLayout,
-    end: Lsn,
+    known: Option<Lsn>,
 ) -> Result<(), StepError> {
-    let known = log.position(run.source_id, run.location_id).await?;
-    let known = known.filter(|(lineage, _)| *lineage == layout.lineage).map(|(_, position)| position.lsn);
-    if known == Some(end) {
+    let Some(from) = (match known {
+        Some(known) => Some(known),
+        None => note_chains(log, repository, run, layout).await?,
+    }) else {
         return Ok(());
-    }
-    let newest_chain = note_chains(log, repository, run, layout).await?;
-    let from = known.or(newest_chain).unwrap_or(end);
-    let mut missed = Vec::new();
-    for (_, key) in changes_keys(repository, &layout.root()).await? {
-        if matches!(key, ChangesKey::Segment(start) if start >= from) {
-            missed.push(key);
+    };
+    let mut after = layout.position(from);
+    // One page is 1,000 manifests; a lineage ends.
+    loop {
+        let page = page_behind(repository, layout, &after).await?;
+        let mut tally = Tally::default();
+        let read = |key| async move { (key, read_changes(repository, layout, key).await) };
+        let mut read = stream::iter(page.keys).map(read).buffered(CHECKS_IN_FLIGHT);
+        while let Some((key, standing)) = read.next().await {
+            let Some(standing) = unless_damaged(layout, key, standing)? else { continue };
+            match &standing.manifest {
+                ChangesManifest::Segment(segment) => tally.add(segment),
+                ChangesManifest::Chain(chain) => {
+                    record(log, run, layout, &std::mem::take(&mut tally)).await?;
+                    log.note_chain(run.execution_row, &ChainRecord::of(chain, standing.manifest_key()))
+                        .await?;
+                }
+            }
         }
-    }
-    let mut tally = Tally::default();
-    for key in missed.iter().skip(missed.len().saturating_sub(MOST_READ)) {
-        if let Some(segment) = read_changes(repository, layout, *key).await?.segment() {
-            tally.add(segment);
+        record(log, run, layout, &tally).await?;
+        if page.is_last {
+            return Ok(());
         }
+        after = page.after;
     }
-    record(log, run, layout, &tally).await
 }
 
-/// Notes every chain of the lineage. Answers where the newest begins.
-pub(crate) async fn note_chains(
+/// Notes every chain of a lineage. Answers where the newest begins.
+async fn note_chains(
     log: &dyn CaptureLog,
     repository: &dyn Repository,
     run: &CaptureRun,
     layout: &ChangesLayout,
 ) -> Result<Option<Lsn>, StepError> {
-    let mut newest = None;
-    for (_, key) in changes_keys(repository, &layout.root()).await? {
-        let ChangesKey::Chain(start) = key else { continue };
-        let standing = read_changes(repository, layout, key).await?;
-        if let ChangesManifest::Chain(chain) = &standing.manifest {
-            let chain = ChainRecord::of(chain, standing.manifest_key());
-            log.note_chain(run.execution_row, &chain).await?;
+    let (mut newest, mut after) = (None, layout.manifests());
+    loop {
+        let page = page_behind(repository, layout, &after).await?;
+        for key in page.keys {
+            let ChangesKey::Chain(start) = key else { continue };
+            let standing = read_changes(repository, layout, key).await;
+            let Some(standing) = unless_damaged(layout, key, standing)? else { continue };
+            if let ChangesManifest::Chain(chain) = &standing.manifest {
+                log.note_chain(run.execution_row, &ChainRecord::of(chain, standing.manifest_key())).await?;
+                newest = Some(start);
+            }
         }
-        newest = newest.max(Some(start));
+        if page.is_last {
+            return Ok(newest);
+        }
+        after = page.after;
     }
-    Ok(newest)
+}
+
+fn unless_damaged(
+    layout: &ChangesLayout,
+    key: ChangesKey,
+    read: Result<StandingChanges, StepError>,
+) -> Result<Option<StandingChanges>, StepError> {
+    match read {
+        Ok(standing) => Ok(Some(standing)),
+        Err(damaged) if damaged.class() == FailureClass::Integrity => {
+            let (manifest, cause) = (layout.manifest(key), keepsake_domain::chain(&damaged));
+            tracing::error!(manifest, cause, "a damaged manifest of changes is not told to the catalog");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }

@@ -3,9 +3,8 @@
 use crate::StepError;
 use crate::begin_backup::{BeginCatalog, BeginRequest, open_run_of};
 use crate::capture_changes::{SegmentBounds, Until, capture_changes};
-use crate::capture_record::{Tally, catch_up, note_chains, record};
+use crate::capture_record::{Tally, catch_up, record};
 use crate::chain::{Capture, ProtectedSource, protect_source};
-use crate::newest_changes::newest_changes;
 use crate::ports::{
     CaptureLog, CatalogError, Clock, CompletedBackup, Executions, FailureRecord, Lease, Leases, Policies,
     Policy, PolicyCopy,
@@ -13,8 +12,8 @@ use crate::ports::{
 use crate::record_failure::{give_back_unopened, open_and_fail};
 use keepsake_archive::ChangesLayout;
 use keepsake_domain::{
-    CaptureMode, CapturePolicy, ExecutionRowId, FencingToken, LocationId, NoticeKind, Position, RunKind,
-    SourceId, full_wanted,
+    CaptureMode, CapturePolicy, ExecutionRowId, FencingToken, Lineage, LocationId, Lsn, NoticeKind, Position,
+    RunKind, SourceId, full_wanted,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::{Mutex, PoisonError};
@@ -131,8 +130,11 @@ pub async fn protect_for_run(
 ) -> Result<ProtectedSource, StepError> {
     renew(catalog, run).await?;
     let protected = protect_source(capture).await?;
-    let end = protected.chain.boundary().position.lsn;
-    catch_up(catalog.log, capture.repository, run, &protected.chain.layout, end).await?;
+    let layout = &protected.chain.layout;
+    let known = known(catalog, run).await?.position_in(layout);
+    if known != Some(protected.chain.boundary().position.lsn) {
+        catch_up(catalog.log, capture.repository, run, layout, known).await?;
+    }
     Ok(protected)
 }
 
@@ -172,14 +174,7 @@ pub async fn capture_for_run(
     relay: Duration,
 ) -> Result<CaptureStep, StepError> {
     renew(catalog, run).await?;
-    // A call of this run may have died behind its segments: what it found is told by this one.
-    if let Some((lineage, known)) = catalog.log.position(run.source_id, run.location_id).await?
-        && let Ok(layout) = ChangesLayout::new(capture.name, lineage)
-        && let Some(newest) = newest_changes(capture.repository, &layout, Some(known.lsn)).await?
-    {
-        let end = newest.boundary().position.lsn;
-        catch_up(catalog.log, capture.repository, run, &layout, end).await?;
-    }
+    let known = known(catalog, run).await?;
     let is_continuous = run.capture.mode == CaptureMode::Continuous;
     let until = if is_continuous { Until::After(relay) } else { Until::CaughtUpOr(relay) };
     let span = Duration::from_secs(u64::from(run.capture.segment_seconds));
@@ -188,11 +183,13 @@ pub async fn capture_for_run(
     let seen = |segment: &_| tally.lock().unwrap_or_else(PoisonError::into_inner).add(segment);
     let captured = capture_changes(capture, bounds, until, &seen).await?;
     let tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
-    if captured.gap.is_some() {
-        // The chain began within this call; the catalog must know it before its segments.
-        note_chains(catalog.log, capture.repository, run, &captured.layout).await?;
+    let known = known.position_in(&captured.layout);
+    if captured.gap.is_none() && known == Some(captured.start) {
+        record(catalog.log, run, &captured.layout, &tally).await?;
+    } else {
+        // A chain began within this call, or a call of this run died behind its segments: what it found is told by this one.
+        catch_up(catalog.log, capture.repository, run, &captured.layout, known).await?;
     }
-    record(catalog.log, run, &captured.layout, &tally).await?;
     let facts = catalog.log.capture_facts(run.execution_row, &captured.layout.lineage).await?;
     let notice = match (&facts.gap, facts.schema_changed) {
         (Some(_), _) => Some(NoticeKind::ChangesLost),
@@ -282,6 +279,21 @@ pub async fn fail_capture(
     let given_back = give_back_unopened(with.leases, &name, execution_id).await;
     ended.and(given_back)?;
     Ok(Some(source))
+}
+
+/// How far the catalog knows changes in the run's repository.
+struct Known(Option<(Lineage, Position)>);
+
+impl Known {
+    /// Nothing is known of another lineage than the one that was known last.
+    fn position_in(&self, layout: &ChangesLayout) -> Option<Lsn> {
+        let here = self.0.as_ref().filter(|(lineage, _)| *lineage == layout.lineage);
+        here.map(|(_, position)| position.lsn)
+    }
+}
+
+async fn known(catalog: &CaptureCatalog<'_>, run: &CaptureRun) -> Result<Known, StepError> {
+    Ok(Known(catalog.log.position(run.source_id, run.location_id).await?))
 }
 
 /// Prolongs the run's lease, and never takes a new one: a run that wakes up after it was replaced must not block the next.

@@ -4,8 +4,8 @@ use super::PostgresCatalog;
 use super::error::{bigint, failed, not_found, refused};
 use async_trait::async_trait;
 use keepsake_domain::{
-    ExecutionRowId, FullFact, FullFacts, FullRunFact, GovernorVerdict, Lineage, LocationId, Lsn, Position,
-    SchemaBoundary, SourceId, Timestamp,
+    ExecutionRowId, FullFact, FullFacts, FullRunFact, GovernorVerdict, Lineage, LocationId, Lsn,
+    MOST_FULLS_AN_HOUR, Position, SchemaBoundary, SourceId, Timestamp,
 };
 use keepsake_steps::ports::{
     CaptureFacts, CaptureLog, CapturedRecord, CatalogError, ChainRecord, FailureRecord, ProbeRecord,
@@ -81,14 +81,28 @@ set end_lsn = greatest(standing.end_lsn, excluded.end_lsn), ended_at = greatest(
 const NOTE_LINEAGE: &str =
     "update keepsake.backup_executions set lineage = $2 where id = $1 and lineage is distinct from $2";
 
+/// What nobody was told of is news: a gap until some run that captured behind it has completed, and so a change of the schema,
+/// because a run completes only once people were told. Fulls that a capture may still join: the newest $3 that nobody found
+/// damaged; older ones ended before whatever ended all of these.
 const FACTS: &str = "\
-select case when c.execution_id = e.id then c.gap end as gap,
-  exists (select from keepsake.change_captures o where o.execution_id = e.id and o.chain_start_lsn = c.start_lsn
-    and o.schema_changed_at is not null) as schema_changed,
+select case when not exists (
+    select from keepsake.change_captures o join keepsake.backup_executions told on told.id = o.execution_id
+    where o.source_id = e.source_id and o.lineage = $2 and o.chain_start_lsn = c.start_lsn and o.execution_id <> e.id
+      and told.status = 'completed') then c.gap end as gap,
+  exists (
+    select from keepsake.change_captures o
+    where o.source_id = e.source_id and o.lineage = $2 and o.chain_start_lsn = c.start_lsn
+      and o.schema_changed_at is not null
+      and (o.execution_id = e.id or not exists (
+        select from keepsake.change_captures later
+        join keepsake.backup_executions told on told.id = later.execution_id
+        where later.source_id = e.source_id and later.lineage = $2 and later.chain_start_lsn = c.start_lsn
+          and later.end_lsn >= o.end_lsn and later.execution_id <> e.id and told.status = 'completed')))
+    as schema_changed,
   coalesce(x.schema_changed_at, c.started_at) as since_at, coalesce(x.schema_changed_xmax, c.snapshot_xmax) as since_xmax,
   coalesce(x.schema_fingerprint, c.schema_fingerprint) as since_fingerprint,
-  f.snapshot_xmin as full_xmin, f.manifest ->> 'schema_fingerprint' as full_fingerprint,
-  r.started_at as run_started_at, r.status as run_status
+  f.xmins as full_xmins, f.fingerprints as full_fingerprints,
+  r.started_at as run_started_at, r.status as run_status, b.begun
 from keepsake.backup_executions e
 cross join lateral (
   select * from keepsake.change_chains where source_id = e.source_id and lineage = $2
@@ -97,15 +111,25 @@ left join lateral (
   select schema_changed_at, schema_changed_xmax, schema_fingerprint from keepsake.change_captures
   where source_id = e.source_id and lineage = $2 and chain_start_lsn = c.start_lsn and schema_changed_at is not null
   order by end_lsn desc limit 1) x on true
-left join lateral (
-  select snapshot_xmin, manifest from keepsake.backup_snapshots
-  where source_id = e.source_id and lineage = $2 and snapshot_xmin is not null
-  order by snapshot_timestamp desc limit 1) f on true
+cross join lateral (
+  select coalesce(array_agg(snapshot_xmin), '{}') as xmins, coalesce(array_agg(fingerprint), '{}') as fingerprints from (
+    select snapshot_xmin, manifest ->> 'schema_fingerprint' as fingerprint from keepsake.backup_snapshots
+    where source_id = e.source_id and lineage = $2 and snapshot_xmin is not null
+      and validation_status not in ('corrupted', 'incomplete')
+    order by snapshot_timestamp desc limit $3) newest) f
 left join lateral (
   select coalesce(started_at, scheduled_at) as started_at, status from keepsake.backup_executions
   where policy_id = e.policy_id and backup_type = 'full'
   order by started_at desc nulls last limit 1) r on true
+cross join lateral (
+  select coalesce(array_agg(started_at), '{}') as begun from (
+    select started_at from keepsake.backup_executions
+    where policy_id = e.policy_id and backup_type = 'full' and requested_by = 'capture' and started_at is not null
+    order by started_at desc limit $4) newest) b
 where e.id = $1";
+
+/// Fulls that are looked at: those of a month, where one is made every night.
+const FULLS_LOOKED_AT: i64 = 32;
 
 const NOTE_SLOT: &str = "\
 insert into keepsake.source_slots as standing (source_id, slot_name, retained_bytes, wal_budget_bytes,
@@ -221,7 +245,9 @@ impl CaptureLog for PostgresCatalog {
         let act = "read what follows from a capture";
         let client = self.lend(act).await?;
         let lineage = lineage.to_string();
-        let found = client.query_opt(FACTS, &[&execution.0, &lineage]).await.map_err(failed(act))?;
+        let most = bigint(act, MOST_FULLS_AN_HOUR as u64)?;
+        let values: [&(dyn ToSql + Sync); 4] = [&execution.0, &lineage, &FULLS_LOOKED_AT, &most];
+        let found = client.query_opt(FACTS, &values).await.map_err(failed(act))?;
         let row = found.ok_or_else(|| not_found("a chain of lineage", &lineage))?;
         read_facts(&row).map_err(failed(act))
     }
@@ -308,11 +334,13 @@ impl CaptureLog for PostgresCatalog {
 }
 
 fn read_facts(row: &Row) -> Result<CaptureFacts, tokio_postgres::Error> {
-    let full_xmin: Option<i64> = row.try_get("full_xmin")?;
-    let schema_fingerprint: Option<String> = row.try_get("full_fingerprint")?;
+    let xmins: Vec<i64> = row.try_get("full_xmins")?;
+    let fingerprints: Vec<Option<String>> = row.try_get("full_fingerprints")?;
     let run_started_at: Option<Timestamp> = row.try_get("run_started_at")?;
     let run_status: Option<String> = row.try_get("run_status")?;
-    let full = |xmin: i64| FullFact { xmin: xmin.unsigned_abs(), schema_fingerprint };
+    let fulls = xmins.into_iter().zip(fingerprints);
+    let fulls =
+        fulls.map(|(xmin, schema_fingerprint)| FullFact { xmin: xmin.unsigned_abs(), schema_fingerprint });
     let run = |(started_at, status): (Timestamp, String)| FullRunFact {
         started_at,
         is_running: matches!(status.as_str(), "scheduled" | "pending" | "running"),
@@ -326,8 +354,9 @@ fn read_facts(row: &Row) -> Result<CaptureFacts, tokio_postgres::Error> {
                 xmax: row.try_get::<_, i64>("since_xmax")?.unsigned_abs(),
                 schema_fingerprint: row.try_get("since_fingerprint")?,
             },
-            newest_full: full_xmin.map(full),
+            fulls: fulls.collect(),
             newest_run: run_started_at.zip(run_status).map(run),
+            begun_for_changes: row.try_get("begun")?,
         },
     })
 }

@@ -1,6 +1,6 @@
 //! Our slot under the governor: what it costs its server, and how it goes also while somebody streams from it.
 
-use super::slot::{self, SlotName};
+use super::slot;
 use super::{PostgresChanges, align};
 use crate::session::Session;
 use async_trait::async_trait;
@@ -16,8 +16,8 @@ impl GovernedSlot for PostgresChanges {
     async fn look(&self) -> Result<Option<SlotLook>, SourceError> {
         let session = self.open().await?;
         // Refuses a slot of our name that is another's.
-        let Some(state) = slot::state(&session, &self.slot).await? else { return Ok(None) };
-        look(&session, &self.slot, state.retained_bytes).await
+        let Some((state, age)) = slot::state_and_age(&session, &self.slot).await? else { return Ok(None) };
+        look(&session, state.retained_bytes, age).await.map(Some)
     }
 
     async fn release_tables(&self) -> Result<Vec<TableName>, SourceError> {
@@ -31,28 +31,25 @@ impl GovernedSlot for PostgresChanges {
 
 /// Transactions of other databases hold no WAL of a logical slot back for longer than its own do: a slot waits for all
 /// that were open when it began, and for those of its database since.
-const LOOK: &str = "SELECT pg_current_wal_lsn()::text, COALESCE(age(catalog_xmin), 0)::int8,
+const LOOK: &str = "SELECT pg_current_wal_lsn()::text,
         COALESCE((SELECT extract(epoch FROM clock_timestamp() - min(xact_start))::int8 FROM pg_stat_activity
-            WHERE datname = current_database() AND pid <> pg_backend_pid()), 0)
-    FROM pg_replication_slots WHERE slot_name::text = $1";
+            WHERE datname = current_database() AND pid <> pg_backend_pid()), 0)";
 
 async fn look(
     session: &Session,
-    slot: &SlotName,
     retained_bytes: u64,
-) -> Result<Option<SlotLook>, SourceError> {
+    catalog_age_transactions: u64,
+) -> Result<SlotLook, SourceError> {
     let act = "look at the replication slot";
-    let rows = session.all(act, LOOK, &[&slot.name()]).await?;
-    let Some(row) = rows.first() else { return Ok(None) };
+    let row = session.one(act, LOOK, &[]).await?;
     let lsn: String = row.get(0);
     let wal_lsn: Lsn =
         lsn.parse().map_err(|_| session.strange(act, format!("\"{lsn}\" is no WAL position")))?;
-    let number = |column: usize| row.get::<_, i64>(column).max(0).unsigned_abs();
-    Ok(Some(SlotLook {
+    Ok(SlotLook {
         wal_lsn,
         retained_bytes,
         free_bytes: None,
-        catalog_age_transactions: number(1),
-        oldest_transaction_seconds: number(2),
-    }))
+        catalog_age_transactions,
+        oldest_transaction_seconds: row.get::<_, i64>(1).max(0).unsigned_abs(),
+    })
 }

@@ -54,6 +54,14 @@ impl SlotName {
 
 /// How the slot stands; `None` when there is none.
 pub(super) async fn state(session: &Session, slot: &SlotName) -> Result<Option<SlotState>, SourceError> {
+    Ok(state_and_age(session, slot).await?.map(|(state, _)| state))
+}
+
+/// The same, and how many transactions old the rows are that the slot keeps of the server's own catalog.
+pub(super) async fn state_and_age(
+    session: &Session,
+    slot: &SlotName,
+) -> Result<Option<(SlotState, u64)>, SourceError> {
     // 16 and 17 brought columns that say more about a slot that is lost.
     let invalidation = match session.version {
         170_000.. => "COALESCE(invalidation_reason, '')",
@@ -64,7 +72,8 @@ pub(super) async fn state(session: &Session, slot: &SlotName) -> Result<Option<S
         "SELECT COALESCE(confirmed_flush_lsn, '0/0')::text, restart_lsn::text, active_pid, COALESCE(wal_status, ''),
             {invalidation}, COALESCE(pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
                 ELSE pg_current_wal_lsn() END, restart_lsn), 0)::int8, safe_wal_size,
-            COALESCE(plugin::text, 'none'), COALESCE(database::text, 'none'), database = current_database()
+            COALESCE(plugin::text, 'none'), COALESCE(database::text, 'none'), database = current_database(),
+            COALESCE(age(catalog_xmin), 0)::int8
         FROM pg_replication_slots WHERE slot_name::text = $1"
     );
     let act = "read the replication slot";
@@ -84,15 +93,17 @@ pub(super) async fn state(session: &Session, slot: &SlotName) -> Result<Option<S
     let lsn = |text: String| {
         text.parse::<Lsn>().map_err(|_| session.strange(act, format!("\"{text}\" is no WAL position")))
     };
-    Ok(Some(SlotState {
+    let number = |column: usize| row.get::<_, i64>(column).max(0).unsigned_abs();
+    let state = SlotState {
         name: slot.name().to_owned(),
         confirmed_lsn: lsn(row.get(0))?,
         restart_lsn: row.get::<_, Option<String>>(1).map(lsn).transpose()?,
         active_pid: row.get(2),
         lost: lost(row.get(3), row.get(4)),
-        retained_bytes: row.get::<_, i64>(5).max(0).unsigned_abs(),
+        retained_bytes: number(5),
         safe_bytes: row.get::<_, Option<i64>>(6).map(|bytes| bytes.max(0).unsigned_abs()),
-    }))
+    };
+    Ok(Some((state, number(10))))
 }
 
 /// How a slot was lost, if it was.

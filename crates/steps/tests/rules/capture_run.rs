@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 const RELAY: Duration = Duration::from_secs(60);
 
-fn policy(mode: CaptureMode) -> Policy {
+pub(crate) fn policy(mode: CaptureMode) -> Policy {
     Policy {
         id: PolicyId(Uuid::from_u128(1)),
         name: "nightly".to_owned(),
@@ -56,7 +56,7 @@ pub(crate) struct Bench {
     pub(crate) source: MemoryChangeSource,
     pub(crate) repository: MemoryRepository,
     pub(crate) key_holder: MemoryKeyHolder,
-    policy: Policy,
+    pub(crate) policy: Policy,
 }
 
 impl Bench {
@@ -129,7 +129,7 @@ impl Bench {
         step
     }
 
-    async fn fail(&self, name: &str, ended_by: EndedBy) {
+    pub(crate) async fn fail(&self, name: &str, ended_by: EndedBy) {
         let with =
             FailedCapture { executions: &self.catalog, leases: &self.catalog, policies: &self.catalog };
         let failure = FailureRecord {

@@ -21,6 +21,7 @@ mod repository_alone;
 mod source_limits;
 mod telling;
 mod throwaway_instance;
+mod told_later;
 mod waiting_rows;
 mod whole_run;
 

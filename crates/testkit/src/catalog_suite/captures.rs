@@ -3,13 +3,14 @@
 use super::samples::{manifest, new_run};
 use super::{Catalog, CatalogBench, refused, single};
 use keepsake_domain::{
-    FailureClass, FullRunFact, GovernorVerdict, Lineage, Lsn, Position, RunKind, SchemaBoundary, SlotLook,
-    Timestamp,
+    FailureClass, FullFact, FullRunFact, GovernorVerdict, InstanceName, Lineage, Lsn, Position, RunKind,
+    SchemaBoundary, SlotLook, Timestamp, Verdict,
 };
 use keepsake_steps::ports::{
     CapturedRecord, ChainRecord, CompletedBackup, Execution, FailureRecord, NewExecution, Policy,
     ProbeRecord, SlotRecord,
 };
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// So many minutes after a moment of last week.
@@ -36,6 +37,15 @@ fn chain(lsn: u64, minute: u64, gap: Option<&str>) -> ChainRecord {
         manifest_key: format!("wedsync/1-1-1/changes/{lsn:016X}.chain.json"),
         published: 3,
         not_captured: 1,
+    }
+}
+
+fn failure() -> FailureRecord {
+    FailureRecord {
+        class: FailureClass::Permanent,
+        message: "the bucket does not exist".to_owned(),
+        state: Some("CopyChanges".to_owned()),
+        failed_at: Timestamp::now(),
     }
 }
 
@@ -75,8 +85,8 @@ pub async fn a_capture_completes_only_with_what_it_captured(bench: &dyn CatalogB
     assert_eq!((found.status.as_str(), found.lineage), ("completed", Some(lineage())));
 }
 
-/// What the next run hears is news to nobody.
-pub async fn a_gap_is_the_news_of_the_run_that_heard_of_it_first(bench: &dyn CatalogBench) {
+/// A run that heard of it may fail before it told people; one that completed has told them.
+pub async fn a_gap_is_news_until_a_run_that_captured_behind_it_has_completed(bench: &dyn CatalogBench) {
     let (catalog, policy) = single(bench).await;
     let first = capture(&*catalog, &policy, "suite-first").await;
     let second = capture(&*catalog, &policy, "suite-second").await;
@@ -91,7 +101,17 @@ pub async fn a_gap_is_the_news_of_the_run_that_heard_of_it_first(bench: &dyn Cat
     let gap = |facts: keepsake_steps::ports::CaptureFacts| (facts.gap, facts.full.since.at);
     let facts = catalog.capture_facts(second.id, &lineage()).await.expect("facts");
     assert_eq!(gap(facts), (Some("the replication slot is gone".to_owned()), at(5)));
-    let facts = catalog.capture_facts(first.id, &lineage()).await.expect("facts");
+    catalog.note_captured(&captured(&second, 400, 6)).await.expect("note");
+    catalog.fail(second.id, &failure()).await.expect("it fails before it told people");
+    let third = capture(&*catalog, &policy, "suite-third").await;
+    let facts = catalog.capture_facts(third.id, &lineage()).await.expect("facts");
+    assert_eq!(gap(facts), (Some("the replication slot is gone".to_owned()), at(5)));
+    catalog.note_captured(&captured(&third, 500, 8)).await.expect("note");
+    catalog.complete(third.id, &CompletedBackup { completed_at: Timestamp::now() }).await.expect("complete");
+    let facts = catalog.capture_facts(third.id, &lineage()).await.expect("facts");
+    assert!(gap(facts).0.is_some(), "to the run that told of it, whichever of its calls asks");
+    let fourth = capture(&*catalog, &policy, "suite-fourth").await;
+    let facts = catalog.capture_facts(fourth.id, &lineage()).await.expect("facts");
     assert_eq!(gap(facts), (None, at(5)));
     let other = Lineage { timeline: 2, ..lineage() };
     refused!(catalog.capture_facts(first.id, &other).await, NotFound);
@@ -108,9 +128,15 @@ pub async fn a_changed_schema_is_remembered_behind_its_run(bench: &dyn CatalogBe
     catalog.note_captured(&captured(&run, 300, 3)).await.expect("note more of the same run");
     let facts = catalog.capture_facts(run.id, &lineage()).await.expect("facts");
     assert!(facts.schema_changed);
+    catalog.fail(run.id, &failure()).await.expect("it fails before it told people");
     let next = capture(&*catalog, &policy, "suite-schema-next").await;
     catalog.note_captured(&captured(&next, 400, 4)).await.expect("note");
     let facts = catalog.capture_facts(next.id, &lineage()).await.expect("facts");
+    assert_eq!((facts.schema_changed, facts.full.since), (true, boundary.clone()), "nobody was told");
+    catalog.complete(next.id, &CompletedBackup { completed_at: Timestamp::now() }).await.expect("complete");
+    let last = capture(&*catalog, &policy, "suite-schema-last").await;
+    catalog.note_captured(&captured(&last, 500, 6)).await.expect("note");
+    let facts = catalog.capture_facts(last.id, &lineage()).await.expect("facts");
     assert_eq!((facts.schema_changed, facts.full.since), (false, boundary));
 }
 
@@ -120,13 +146,41 @@ pub async fn fulls_are_known_to_a_capture_with_what_joins_them(bench: &dyn Catal
     let run = capture(&*catalog, &policy, "suite-fulls").await;
     catalog.note_chain(run.id, &chain(100, 0, None)).await.expect("note");
     let facts = catalog.capture_facts(run.id, &lineage()).await.expect("facts");
-    assert_eq!((facts.full.since.xmax, facts.full.newest_full, facts.full.newest_run), (100, None, None));
+    assert_eq!((facts.full.since.xmax, facts.full.fulls.len(), facts.full.newest_run), (100, 0, None));
     let full = super::samples::sealed(&*catalog, &policy).await;
     let facts = catalog.capture_facts(run.id, &lineage()).await.expect("facts").full;
     let made = manifest(&policy, full.backup_id);
     assert!(matches!(facts.newest_run, Some(FullRunFact { is_running: true, .. })), "{facts:?}");
-    let newest = facts.newest_full.expect("the full stands");
-    assert_eq!((newest.xmin, newest.schema_fingerprint), (made.snapshot.xmin, made.schema_fingerprint));
+    let stands = FullFact { xmin: made.snapshot.xmin, schema_fingerprint: made.schema_fingerprint };
+    assert_eq!(facts.fulls, [stands]);
+    assert_eq!(facts.begun_for_changes, [], "no capture asked for it");
+    for number in 0..6_u64 {
+        let name = format!("cli:suite-asked-{number}");
+        let asked = NewExecution {
+            requested_by: "capture".to_owned(),
+            started_at: at(number),
+            ..new_run(&policy, &name)
+        };
+        catalog.open(&asked).await.expect("open");
+    }
+    let facts = catalog.capture_facts(run.id, &lineage()).await.expect("facts").full;
+    let begun: BTreeSet<Timestamp> = facts.begun_for_changes.into_iter().collect();
+    assert_eq!(begun, (2..6).map(at).collect(), "the newest ones that captures asked for");
+}
+
+/// What a restore found damaged is worth nothing to the changes behind it.
+pub async fn a_full_that_was_found_damaged_joins_no_changes(bench: &dyn CatalogBench) {
+    let (catalog, policy) = single(bench).await;
+    let run = capture(&*catalog, &policy, "suite-damaged").await;
+    catalog.note_chain(run.id, &chain(100, 0, None)).await.expect("note");
+    let full = super::samples::sealed(&*catalog, &policy).await;
+    let fulls = async || catalog.capture_facts(run.id, &lineage()).await.expect("facts").full.fulls.len();
+    assert_eq!(fulls().await, 1);
+    let instance = InstanceName::for_backup(full.backup_id);
+    let test = catalog.begin_test(full.backup_id, &instance, Timestamp::now()).await.expect("begin");
+    let failed = super::records::outcome(full.backup_id, Verdict::Failed);
+    catalog.finish_test(test.test_id, &failed).await.expect("finish");
+    assert_eq!(fulls().await, 0);
 }
 
 /// The age of a position is the RPO: it never goes back, except to another lineage.
@@ -149,20 +203,14 @@ pub async fn a_position_moves_on_and_never_back(bench: &dyn CatalogBench) {
 pub async fn what_was_read_back_of_a_copy_is_kept_whatever_failed_there(bench: &dyn CatalogBench) {
     let (catalog, policy) = single(bench).await;
     let (source, copy) = (policy.source.id, policy.copies[0].location_id);
-    let failure = |minute| FailureRecord {
-        class: FailureClass::Permanent,
-        message: "the bucket does not exist".to_owned(),
-        state: Some("CopyChanges".to_owned()),
-        failed_at: at(minute),
-    };
     let probe = |lsn, minute| ProbeRecord {
         newest_lsn: Lsn(lsn),
         newest_at: at(minute),
         probed_at: at(minute) + Duration::from_millis(6_500),
     };
     let probed = async || catalog.probed(source, copy).await.expect("read");
-    for minute in [1, 2] {
-        catalog.note_copy_failure(source, copy, &failure(minute)).await.expect("note a failure");
+    for _ in 0..2 {
+        catalog.note_copy_failure(source, copy, &failure()).await.expect("note a failure");
     }
     assert_eq!((catalog.position(source, copy).await.expect("read"), probed().await), (None, None));
     for (lsn, minute) in [(200, 3), (300, 4), (100, 2)] {
@@ -170,7 +218,7 @@ pub async fn what_was_read_back_of_a_copy_is_kept_whatever_failed_there(bench: &
     }
     assert_eq!(probed().await, Some(probe(300, 4)), "an older one says nothing new");
     catalog.note_position(source, copy, &lineage(), position(400, 5)).await.expect("note");
-    catalog.note_copy_failure(source, copy, &failure(6)).await.expect("note a failure");
+    catalog.note_copy_failure(source, copy, &failure()).await.expect("note a failure");
     assert_eq!(probed().await, Some(probe(300, 4)));
     assert_eq!(catalog.position(source, copy).await.expect("read"), Some((lineage(), position(400, 5))));
     let primary = policy.primary.location_id;

@@ -79,7 +79,7 @@ pub async fn a_run_that_fails_ends_its_open_copies_and_no_others(bench: &dyn Cat
     assert_eq!(bench.copy_status(running.backup_id).await, ("copying".to_owned(), None));
 }
 
-fn outcome(backup_id: BackupId, verdict: Verdict) -> TestOutcome {
+pub(super) fn outcome(backup_id: BackupId, verdict: Verdict) -> TestOutcome {
     TestOutcome {
         verdict,
         certificate: Some(certificate(backup_id, verdict)),

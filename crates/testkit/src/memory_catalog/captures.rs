@@ -1,15 +1,17 @@
 //! Captured changes.
 
-use super::{MemoryCatalog, State, not_found};
+use super::{CatalogRun, MemoryCatalog, State, not_found};
 use async_trait::async_trait;
+use keepsake_archive::Manifest;
 use keepsake_domain::{
-    ExecutionRowId, FullFact, FullFacts, FullRunFact, Lineage, LocationId, Position, RunKind, SchemaBoundary,
-    SourceId,
+    BackupId, ExecutionRowId, FullFact, FullFacts, FullRunFact, Lineage, LocationId, MOST_FULLS_AN_HOUR,
+    Position, RunKind, SchemaBoundary, SourceId, Verdict,
 };
 use keepsake_steps::ports::{
     CaptureFacts, CaptureLog, CapturedRecord, CatalogError, ChainRecord, FailureRecord, ProbeRecord,
     SlotRecord,
 };
+use std::cmp::Reverse;
 
 /// What one run captured of one chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,15 +67,30 @@ impl State {
         self.chains.iter().filter(of_lineage).max_by_key(|known| known.chain.begins.lsn)
     }
 
-    fn newest_full(&self, lineage: &Lineage) -> Option<FullFact> {
-        let manifests =
+    /// Those of the lineage that stand and that no test found damaged, in any order.
+    fn fulls(&self, lineage: &Lineage) -> Vec<FullFact> {
+        let sealed =
             self.runs.values().filter_map(|run| run.sealed.as_ref().map(|(manifest, _, _)| manifest));
-        let newest =
-            manifests.filter(|manifest| manifest.lineage == *lineage).max_by_key(|full| full.snapshot_at);
-        newest.map(|full| FullFact {
+        let whole = sealed.filter(|full| full.lineage == *lineage && !self.is_damaged(full.backup_id));
+        let fact = |full: &Manifest| FullFact {
             xmin: full.snapshot.xmin,
             schema_fingerprint: full.schema_fingerprint.clone(),
-        })
+        };
+        whole.map(fact).collect()
+    }
+
+    /// Whether the newest verdict on it is that it failed.
+    fn is_damaged(&self, backup_id: BackupId) -> bool {
+        let of_backup = self.tests.iter().filter(|test| test.backup_id == backup_id);
+        let outcomes = of_backup.filter_map(|test| test.outcome.as_ref());
+        let judged = outcomes.filter(|outcome| outcome.verdict != Verdict::Inconclusive);
+        let newest = judged.max_by_key(|outcome| outcome.completed_at);
+        newest.is_some_and(|outcome| outcome.verdict == Verdict::Failed)
+    }
+
+    /// Whether a run that had to tell people has done so: it completed.
+    fn has_completed(&self, execution: ExecutionRowId) -> bool {
+        self.runs.get(&execution).is_some_and(|run| run.completed_at.is_some())
     }
 
     fn newest_full_run(&self, policy: &str) -> Option<FullRunFact> {
@@ -169,17 +186,29 @@ impl CaptureLog for MemoryCatalog {
             schema_fingerprint: known.chain.schema_fingerprint.clone(),
         };
         let policy = &state.runs[&execution].execution.policy;
+        let told = |of: &&CatalogCapture| {
+            of.chain == begins
+                && of.captured.execution != execution
+                && state.has_completed(of.captured.execution)
+        };
+        let told_to = state.captures.iter().filter(told).map(|of| of.captured.end.lsn).max();
+        let is_news = |of: &CatalogCapture| {
+            of.captured.execution == execution || told_to.is_none_or(|told| told < of.captured.end.lsn)
+        };
+        let asked = |run: &&CatalogRun| {
+            run.kind == RunKind::Full && run.execution.policy == *policy && run.requested_by == "capture"
+        };
+        let mut begun: Vec<_> = state.runs.values().filter(asked).map(|run| run.started_at).collect();
+        begun.sort_by_key(|at| Reverse(*at));
+        begun.truncate(MOST_FULLS_AN_HOUR);
         Ok(CaptureFacts {
-            gap: known.chain.gap.clone().filter(|_| known.execution == execution),
-            schema_changed: state
-                .captures
-                .iter()
-                .filter(changed)
-                .any(|of| of.captured.execution == execution),
+            gap: known.chain.gap.clone().filter(|_| told_to.is_none()),
+            schema_changed: state.captures.iter().filter(changed).any(is_news),
             full: FullFacts {
                 since: newest.and_then(|of| of.captured.schema_changed.clone()).unwrap_or_else(of_chain),
-                newest_full: state.newest_full(lineage),
+                fulls: state.fulls(lineage),
                 newest_run: state.newest_full_run(policy),
+                begun_for_changes: begun,
             },
         })
     }
