@@ -123,7 +123,10 @@ fn what_changed(changes: &[SchemaChange]) -> String {
 
 /// Whoever follows wants to see that it goes on.
 fn tell(segment: &SegmentManifest, is_shown: bool, context: &Context) {
-    if segment.schema_changed {
+    if segment.schema_replayable {
+        let what = what_changed(&segment.schema_changes);
+        note(&format!("the schema changed before {}{what}: a restore runs that again", segment.end_lsn));
+    } else if segment.schema_changed {
         note(&format!(
             "warning: the schema changed before {}{}: what follows can be restored to only from the next full backup on; run keepsake backup",
             segment.end_lsn,

@@ -61,6 +61,7 @@ impl Capturing {
             name: &self.name,
             wishes,
             level,
+            parse_statement: keepsake_statements::plain_statement,
         }
     }
 }

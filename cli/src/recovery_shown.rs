@@ -1,7 +1,7 @@
 //! The way to a point in time, as a restore's plan shows it.
 
 use crate::text;
-use keepsake_domain::{GapReason, NotCaptured, Position, RecoveryTarget, Timestamp};
+use keepsake_domain::{GapReason, NotCaptured, Position, RecoveryTarget, SchemaChange, Timestamp};
 use keepsake_steps::{RecoveryRoute, StandingChanges, StandingDifferential, UnreadableManifest};
 use serde::Serialize;
 use std::fmt;
@@ -35,6 +35,8 @@ pub struct RecoveryShown {
     /// Why the newest point is not the end of what was captured.
     #[serde(skip_serializing_if = "Option::is_none")]
     stopped_by: Option<GapReason>,
+    /// Changes of the schema in these segments, the first of each: those up to the target are run again.
+    schema_changes: Vec<SchemaChange>,
     /// Tables that hold the full backup's rows, whatever the target.
     not_captured: Vec<NotCaptured>,
     /// Whether these are all: not where a manifest before the target is missing or cannot be read.
@@ -93,6 +95,10 @@ impl RecoveryShown {
             transactions_left_out: route.transactions_behind,
             left_out_known: route.is_behind_known,
             stopped_by: route.plan.stopped_by.clone(),
+            schema_changes: manifests()
+                .filter(|segment| segment.schema_replayable)
+                .flat_map(|segment| segment.schema_changes.iter().cloned())
+                .collect(),
             not_captured: route.not_captured.clone(),
             not_captured_known: route.is_not_captured_known,
             unreadable: route.unreadable.clone(),
@@ -143,6 +149,9 @@ impl RecoveryShown {
                 if self.left_out_known { "" } else { "at least " },
                 text::count(self.transactions_left_out)
             )?;
+        }
+        for one in &self.schema_changes {
+            writeln!(f, "  schema     {one} is run again, if it is not behind the point")?;
         }
         if let Some(reason) = &self.stopped_by {
             writeln!(f, "  NOT FURTHER {reason}")?;

@@ -14,12 +14,13 @@ use crate::standing::certificates;
 use crate::terminal::{Progress, note, print, print_json};
 use crate::text;
 use keepsake_domain::{
-    Certificate, Classified, ConnectionUrl, GlobalsOutcome, MissingRoles, RecoveredPoint, TableName, Verdict,
+    Certificate, Classified, ConnectionUrl, GlobalsOutcome, MissingRoles, RecoveredPoint, RepeatedStatement,
+    TableName, Verdict,
 };
 use keepsake_postgres::{PgBin, PostgresTarget};
 use keepsake_steps::ports::{Clock, Repository, Target};
 use keepsake_steps::{
-    Opener, RecoveryRoute, Restore, RestoreFacts, StandingBackup, certify_against, find_layout,
+    Opener, RecoveryRoute, Restore, RestoreFacts, SchemaPhase, StandingBackup, certify_against, find_layout,
     finish_target_at, plan_recovery, prepare_target, read_back, read_backup, restore_globals, restore_parts,
     take_differential,
 };
@@ -82,7 +83,7 @@ async fn planned(context: &Context, arguments: &RestoreArguments) -> Result<(), 
     let changes = Changes::opened(repository.as_ref(), &key, route, target.clone()).await?;
     let restore = Restore { repository, backup: Arc::new(backup), identity, target, jobs: arguments.jobs };
     let target_version = facts.server.server_version;
-    let proof = Proof { context, arguments, restore: &restore, changes, target_version };
+    let mut proof = Proof { context, arguments, restore: &restore, changes, target_version };
     let progress = Arc::new(Progress::new());
     let certificate = proof.restore_and_compare(&progress).await?;
     // The proof is kept before anything that can still fail, and told whatever does.
@@ -138,12 +139,12 @@ struct Proof<'a> {
 }
 
 impl Proof<'_> {
-    async fn restore_and_compare(&self, progress: &Arc<Progress>) -> Result<Certificate, Failure> {
+    async fn restore_and_compare(&mut self, progress: &Arc<Progress>) -> Result<Certificate, Failure> {
         let mut phases = BTreeMap::new();
         let (restore, target) = (self.restore, self.restore.target.as_ref());
         let manifest = &restore.backup.manifest;
 
-        if let Some(changes) = &self.changes {
+        if let Some(changes) = &mut self.changes {
             let began = Instant::now();
             changes.check(restore, progress).await?;
             note_phase(&mut phases, "check_changes", began);
@@ -152,6 +153,7 @@ impl Proof<'_> {
         progress.step("restoring types, tables and functions");
         let began = Instant::now();
         prepare_target(restore).await?;
+        self.define(SchemaPhase::BeforeRows).await?;
         note_phase(&mut phases, "pre_data", began);
 
         progress.step_over(&format!("loading {} parts", manifest.parts.len()), manifest.raw_bytes());
@@ -174,6 +176,7 @@ impl Proof<'_> {
         progress.step("restoring large objects, indexes, constraints and sequences");
         let began = Instant::now();
         finish_target_at(restore, &expected.sequences).await?;
+        self.define(SchemaPhase::BehindAll).await?;
         if let Some(changes) = &self.changes {
             changes.raise_sequences(restore, &mut expected).await?;
         }
@@ -191,6 +194,14 @@ impl Proof<'_> {
         let clock = self.context.clock.as_ref();
         let certificate = certify_against(&restore.backup, &expected, &restored, facts, clock);
         Ok(Certificate { recovered, ..certificate })
+    }
+
+    /// Runs again what changed the schema up to the point.
+    async fn define(&self, phase: SchemaPhase) -> Result<(), Failure> {
+        match &self.changes {
+            Some(changes) => changes.define(phase).await,
+            None => Ok(()),
+        }
     }
 
     /// Only a proven restore loses its marks and looks finished.
@@ -318,7 +329,9 @@ fn recovered_text(point: &RecoveredPoint) -> Vec<String> {
         point.lsn
     );
     let old = |table: &TableName| format!("  NOT CAPTURED {table}: its rows are those of the backup");
-    [vec![reached], point.not_captured.iter().map(old).collect()].concat()
+    let repeated = |one: &RepeatedStatement| format!("  schema     {one} was run again");
+    let repeated = point.schema_statements.iter().map(repeated).collect();
+    [vec![reached], repeated, point.not_captured.iter().map(old).collect()].concat()
 }
 
 /// What came of `--roles`.

@@ -6,16 +6,18 @@ use crate::keys::ReadingKey;
 use crate::terminal::Progress;
 use keepsake_archive::SegmentManifest;
 use keepsake_domain::{RecoveredPoint, RestoredDatabase};
-use keepsake_steps::ports::{ChangeTarget, Repository};
+use keepsake_postgres::PostgresTarget;
+use keepsake_statements::plain_statement;
+use keepsake_steps::ports::Repository;
 use keepsake_steps::{
-    OpenedDifferential, OpenedSegment, Opener, RecoveryRoute, Replay, Restore, StandingChanges,
-    check_segments, raise_sequences, replay_changes,
+    OpenedDifferential, OpenedSegment, Opener, RecoveryRoute, Replay, Restore, SchemaPhase, StandingChanges,
+    check_segments, define_schema, raise_sequences, refuse_roles, replay_changes,
 };
 use std::sync::Arc;
 
 /// Changes that are to be replayed.
 pub struct Changes {
-    target: Arc<dyn ChangeTarget>,
+    target: Arc<PostgresTarget>,
     replay: Replay,
 }
 
@@ -28,7 +30,7 @@ impl Changes {
         repository: &dyn Repository,
         key: &ReadingKey,
         route: Option<RecoveryRoute>,
-        target: Arc<dyn ChangeTarget>,
+        target: Arc<PostgresTarget>,
     ) -> Result<Option<Self>, Failure> {
         let Some(route) = route else { return Ok(None) };
         let not_captured = route.not_captured.into_iter().map(|one| one.table).collect();
@@ -42,17 +44,36 @@ impl Changes {
         let segments = open_all(repository, key, route.segments).await?;
         Ok(Some(Self {
             target,
-            replay: Replay { differential, segments, target: route.plan.target, not_captured },
+            replay: Replay {
+                differential,
+                segments,
+                target: route.plan.target,
+                not_captured,
+                statements: Vec::new(),
+            },
         }))
     }
 
-    /// Reads every segment to its end, before anything is changed.
+    /// Reads every segment to its end, before anything is changed, and finds what changed the schema.
     ///
     /// # Errors
-    /// Naming the first segment that is damaged or of another history.
-    pub async fn check(&self, restore: &Restore, progress: &Arc<Progress>) -> Result<(), Failure> {
+    /// Naming the first segment that is damaged or of another history, or roles as which nothing can be run on the target.
+    pub async fn check(&mut self, restore: &Restore, progress: &Arc<Progress>) -> Result<(), Failure> {
         progress.step_over(&format!("checking {}", self.named()), self.raw_bytes());
-        Ok(check_segments(restore, &self.replay, &shown(progress)).await?)
+        let found = check_segments(restore, &self.replay, plain_statement, &shown(progress)).await?;
+        self.replay.statements = found;
+        Ok(refuse_roles(self.target.as_ref(), &self.replay.statements).await?)
+    }
+
+    /// Runs the statements again that changed the schema.
+    ///
+    /// # Errors
+    /// As the target says.
+    pub async fn define(&self, phase: SchemaPhase) -> Result<(), Failure> {
+        if self.replay.statements.is_empty() {
+            return Ok(());
+        }
+        Ok(define_schema(self.target.as_ref(), &self.replay.statements, phase).await?)
     }
 
     /// Applies them. Answers what the database must hold then, and which point that is.
@@ -75,6 +96,7 @@ impl Changes {
             segments: replayed.segments,
             transactions: replayed.transactions,
             not_captured: self.replay.not_captured.clone(),
+            schema_statements: self.replay.statements.iter().map(Into::into).collect(),
         };
         Ok((replayed.expected, Some(point)))
     }

@@ -8,6 +8,7 @@ use std::process::Command;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("keepsake-domain", &[]),
     ("keepsake-archive", &["keepsake-domain"]),
+    ("keepsake-statements", &["keepsake-domain"]),
     ("keepsake-steps", &["keepsake-domain", "keepsake-archive"]),
     ("keepsake-aws", &["keepsake-domain", "keepsake-archive", "keepsake-steps"]),
     ("keepsake-postgres", &["keepsake-domain", "keepsake-archive", "keepsake-steps"]),
@@ -25,6 +26,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "keepsake-aws",
             "keepsake-postgres",
             "keepsake-folder",
+            "keepsake-statements",
         ],
     ),
     ("xtask", &[]),

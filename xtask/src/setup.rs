@@ -16,7 +16,7 @@ pub const POSTGRES_BIN: &str = "/usr/lib/postgresql/15/bin";
 const PYTHON: &str = "/usr/bin/python3";
 
 /// A Debian package, and the program or file that shows it is there, however it came.
-const PACKAGES: [(&str, &str); 10] = [
+const PACKAGES: [(&str, &str); 12] = [
     ("postgresql-15", "/usr/lib/postgresql/15/bin/postgres"),
     ("postgresql-client-15", "/usr/lib/postgresql/15/bin/pg_dump"),
     ("zstd", "zstd"),
@@ -27,6 +27,9 @@ const PACKAGES: [(&str, &str); 10] = [
     ("python3", PYTHON),
     ("nodejs", "node"),
     ("npm", "npm"),
+    // By which the bindings of PostgreSQL's parser are made: the library, and a compiler's own headers.
+    ("libclang1-14", "/usr/lib/llvm-14/lib/libclang.so.1"),
+    ("libclang-common-14-dev", "/usr/lib/llvm-14/lib/clang/14.0.6/include/stdbool.h"),
 ];
 
 /// The files that pin what `.localcloud` holds; a change in any of them installs anew.

@@ -25,6 +25,7 @@ mod refusals;
 mod roles;
 mod round_trip;
 mod safety;
+mod schema_replay;
 mod standby;
 mod unprotect;
 mod usage;

@@ -3,6 +3,7 @@
 use crate::bench::{Bench, ended};
 use crate::database::{Database, Server};
 use crate::program::{Ended, command};
+use keepsake_domain::ParseStatement;
 use keepsake_folder::FolderRepository;
 use keepsake_postgres::PostgresChanges;
 use keepsake_steps::ports::ProtectWishes;
@@ -51,8 +52,26 @@ impl Protected {
         self.run("backup", &["--json"]).ok();
     }
 
-    /// What `keepsake protect` and `keepsake capture --once` do.
+    /// What `keepsake protect` and `keepsake capture --once` do, for whom no statement is plain.
     pub fn capture(&self, is_first: bool) {
+        self.captured(is_first, keepsake_domain::no_plain_statement);
+    }
+
+    /// What `keepsake capture --once` does.
+    pub fn capture_with(&self, parse_statement: ParseStatement) {
+        self.captured(false, parse_statement);
+    }
+
+    /// The manifest of the newest segment.
+    pub fn newest_manifest(&self) -> Value {
+        let is_manifest = |path: &PathBuf| {
+            path.parent().and_then(|folder| folder.file_name()).is_some_and(|name| name == "changes")
+        };
+        let mut manifests = self.segments(".json").into_iter().filter(is_manifest);
+        serde_json::from_slice(&std::fs::read(manifests.next_back().unwrap()).unwrap()).unwrap()
+    }
+
+    fn captured(&self, is_first: bool, parse_statement: ParseStatement) {
         let source = PostgresChanges::new(self.source.url().parse().unwrap(), &self.name);
         let repository = FolderRepository::from_url(&self.bench.repo()).unwrap();
         let (holder, clock) =
@@ -67,6 +86,7 @@ impl Protected {
             name: &self.name,
             wishes: ProtectWishes::default(),
             level: 3,
+            parse_statement,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         runtime.block_on(async {

@@ -141,8 +141,12 @@ pub struct SegmentManifest {
     pub snapshot: TransactionSnapshot,
     /// SHA-256 over the definitions of all that users made, at the same time.
     pub schema_fingerprint: String,
-    /// Whether it differs from the one before: a restore cannot replay this segment onto the schema before.
+    /// Whether it differs from the one before: a restore cannot replay this segment onto the schema before, unless what follows
+    /// is true.
     pub schema_changed: bool,
+    /// Whether messages in this segment tell every statement that changed it, and a restore can run each of them again.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub schema_replayable: bool,
     /// What its transactions told that they defined, the first of them, in their order. Statements stand in the segment only,
     /// which is encrypted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -165,6 +169,12 @@ pub struct SegmentManifest {
     pub keepsake: String,
     /// The manifest before this one.
     pub previous: PreviousChanges,
+}
+
+/// Older programs do not know the field, and need not see it.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 impl ChainManifest {
@@ -222,6 +232,9 @@ impl SegmentManifest {
         }
         if !lies_within(&layout.run(self.run_id), &self.object.key) {
             return Some(format!("object \"{}\" lies outside of its run", self.object.key));
+        }
+        if self.schema_replayable && !self.schema_changed {
+            return Some("its schema did not change, and can be replayed".to_owned());
         }
         self.previous_contradiction().or_else(|| self.counts_contradiction())
     }

@@ -60,6 +60,7 @@ pub(crate) fn segment() -> SegmentManifest {
         snapshot: chain.snapshot,
         schema_fingerprint: chain.schema_fingerprint,
         schema_changed: false,
+        schema_replayable: false,
         schema_changes: vec![SchemaChange {
             lsn: Lsn(600),
             command: "CREATE INDEX".to_owned(),
@@ -105,6 +106,8 @@ fn both_manifests_read_back_as_they_were_written() {
     let holds = SegmentEnd::default();
     let empty = SegmentManifest { first_commit_at, last_commit_at, tables, holds, ..segment() };
     assert_eq!(parse(&empty).unwrap(), empty);
+    let replayed = SegmentManifest { schema_changed: true, schema_replayable: true, ..segment() };
+    assert_eq!(parse(&replayed).unwrap(), replayed);
     // As older programs wrote it, and as a run writes where nothing changed.
     let as_before = SegmentManifest { not_captured: None, ..segment() };
     assert!(!String::from_utf8(as_before.to_json(&seal_key()).unwrap()).unwrap().contains("not_captured"));
@@ -132,7 +135,7 @@ fn unknown_version_damage_and_forgery_are_told_apart() {
 #[test]
 fn every_contradiction_of_a_segment_is_found() {
     type Change = fn(&mut SegmentManifest);
-    let changes: [(&str, Change); 14] = [
+    let changes: [(&str, Change); 15] = [
         ("of another source", |m| m.source = "other".into()),
         ("of another lineage", |m| m.lineage.timeline = 2),
         ("a source that leaves its folder", |m| m.source = "../x".into()),
@@ -145,6 +148,7 @@ fn every_contradiction_of_a_segment_is_found() {
         ("a segment before that begins at the same place", |m| m.previous.is_chain_start = false),
         ("times without transactions", |m| m.holds.transactions = 0),
         ("transactions without times", |m| m.first_commit_at = None),
+        ("a schema that did not change and is replayed", |m| m.schema_replayable = true),
         ("more changes in tables than in all", |m| m.tables[0].inserts = u64::MAX),
         ("a table twice", |m| {
             m.holds.changes = 100;

@@ -196,7 +196,7 @@ impl TargetRights {
 }
 
 /// Event triggers by which we watch a source's schema.
-const WATCHES: [&str; 2] = ["keepsake_capture_ddl", "keepsake_capture_drop"];
+const WATCHES: [&str; 3] = ["keepsake_capture_start", "keepsake_capture_ddl", "keepsake_capture_drop"];
 
 /// Whether an entry is left out, and why. The first rule that fits counts.
 #[must_use]
@@ -401,6 +401,7 @@ mod tests {
             within("keepsake_capture", entry("FUNCTION", "noted()", "app")),
             entry("EVENT TRIGGER", "keepsake_capture_ddl", "app"),
             entry("EVENT TRIGGER", "keepsake_capture_drop", "app"),
+            entry("EVENT TRIGGER", "keepsake_capture_start", "app"),
         ] {
             assert_eq!(left_out(&ours, &none), Some(LeftOutRule::SchemaWatch), "{ours:?}");
             assert_eq!(LeftOut::of(LeftOutRule::SchemaWatch, &ours).object, "schema keepsake_capture");

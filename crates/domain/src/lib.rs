@@ -25,6 +25,7 @@ mod provider;
 mod recovery_target;
 mod roles;
 mod run_kind;
+mod schema_replay;
 mod snapshot;
 mod table;
 mod window;
@@ -57,6 +58,10 @@ pub use roles::{
     RoleSettings, SettingScope, plan_globals, scope_name,
 };
 pub use run_kind::RunKind;
+pub use schema_replay::{
+    DdlMessage, ParseStatement, PlainStatement, RepeatedStatement, SchemaEffect, SchemaStatement,
+    WrittenName, is_all_told, no_plain_statement,
+};
 pub use snapshot::{InvalidSnapshot, TransactionSnapshot};
 pub use table::{SequenceName, SequenceValue, TableName, TableShape, quote_identifier};
 pub use window::{

@@ -1,6 +1,6 @@
 //! The comparison of a restored database with what the source held, and the certificate that states it.
 
-use crate::{BackupId, LeftOut, Lsn, RowsDigest, SequenceValue, TableName, Timestamp};
+use crate::{BackupId, LeftOut, Lsn, RepeatedStatement, RowsDigest, SequenceValue, TableName, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -62,6 +62,9 @@ pub struct RecoveredPoint {
     /// Tables whose changes are not captured: their rows are those of the backup, whatever the point.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_captured: Vec<TableName>,
+    /// Statements that changed the schema and were run again, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schema_statements: Vec<RepeatedStatement>,
 }
 
 /// What was proven by restoring one backup. Stored in the catalog and beside the manifest.

@@ -69,6 +69,8 @@ pub struct SegmentFacts {
     pub first_commit_at: Option<Timestamp>,
     /// The latest.
     pub last_commit_at: Option<Timestamp>,
+    /// Whether a restore repeats everything that changed the schema in it.
+    pub is_schema_replayable: bool,
 }
 
 /// A span of which every point can be restored.
@@ -147,6 +149,19 @@ impl Run {
 
     fn schema_of<'a>(&'a self, base: &'a BaseFacts) -> &'a str {
         base.schema_fingerprint.as_deref().unwrap_or_else(|| self.schema_at(base.position.lsn))
+    }
+
+    /// Which segment behind a boundary changes the schema in a way that a restore cannot repeat, if it ends behind `lsn`.
+    fn ends_schema<'a>(&'a self, join: usize, mut schema: &'a str, lsn: Lsn) -> Option<usize> {
+        self.segments[join..].iter().enumerate().position(move |(index, segment)| {
+            let after = segment.ends.schema_fingerprint.as_str();
+            let is_replayable =
+                segment.is_schema_replayable && self.boundaries[join + index].schema_fingerprint == schema;
+            if is_replayable {
+                schema = after;
+            }
+            segment.ends.position.lsn > lsn && after != schema
+        })
     }
 
     fn follow(&mut self, segments: &mut BTreeMap<Lsn, SegmentFacts>) {
@@ -312,11 +327,7 @@ impl ChangeHistory {
         if run.end().lsn <= lsn && next.is_some_and(|next| next.start() <= lsn) {
             return point(None, 0, Some(self.not_joined(base)));
         }
-        let schema = run.schema_of(base);
-        let differs = |segment: &SegmentFacts| {
-            segment.ends.position.lsn > lsn && segment.ends.schema_fingerprint != schema
-        };
-        let changed = run.segments[join..].iter().position(differs);
+        let changed = run.ends_schema(join, run.schema_of(base), lsn);
         let end = changed.map_or(run.segments.len(), |segments| join + segments);
         let stopped_by = match changed {
             Some(_) => Some(GapReason::SchemaChanged),

@@ -214,6 +214,9 @@ impl Writing<'_> {
 
     fn manifest(&self, filled: Filled, object: StoredObject, raw_bytes: u64) -> SegmentManifest {
         let before = &self.end.boundary;
+        let schema_changed = filled.boundary.schema_fingerprint != before.schema_fingerprint;
+        let schema_replayable = schema_changed
+            && filled.is_schema_replayable(&before.schema_fingerprint, self.capture.parse_statement);
         let schema_fingerprint = filled.boundary.schema_fingerprint;
         let not_captured = Some(filled.boundary.not_captured);
         SegmentManifest {
@@ -232,7 +235,8 @@ impl Writing<'_> {
             last_commit_at: filled.commits.map(|(_, last)| last),
             holds: filled.holds,
             snapshot: filled.boundary.snapshot,
-            schema_changed: schema_fingerprint != before.schema_fingerprint,
+            schema_changed,
+            schema_replayable,
             schema_fingerprint,
             schema_changes: filled.schema_changes,
             raw_bytes,

@@ -7,9 +7,9 @@ use crate::relations::Relations;
 use bytes::{Bytes, BytesMut};
 use keepsake_archive::{MessageHead, SegmentEnd, SegmentWriter, TableChanges};
 use keepsake_domain::{
-    BoundaryFacts, DDL_MESSAGE_PREFIX, FailureClass, Lsn, Position, SchemaChange, Timestamp, widen_xid,
+    BoundaryFacts, DDL_MESSAGE_PREFIX, DdlMessage, FailureClass, Lsn, ParseStatement, Position, SchemaChange,
+    SchemaEffect, TableName, Timestamp, is_all_told, widen_xid,
 };
-use serde::Deserialize;
 use std::time::Duration;
 
 /// Bytes that go to the sealer at once. A message may have up to 1 GiB, which is then held twice.
@@ -34,9 +34,28 @@ pub(crate) struct Filled {
     pub commits: Option<(Timestamp, Timestamp)>,
     pub tables: Vec<TableChanges>,
     pub schema_changes: Vec<SchemaChange>,
+    /// All that was told of the schema; `None` when it was more than is kept.
+    pub told: Option<Vec<DdlMessage>>,
 }
 
 impl Filled {
+    /// Whether what changed the schema since that fingerprint is told to the last statement, and each of them can be run again
+    /// by a restore. A table that is not captured has rows that no restore would know.
+    pub(crate) fn is_schema_replayable(&self, before: &str, parse: ParseStatement) -> bool {
+        let Some(told) = &self.told else { return false };
+        let is_captured =
+            |table: &TableName| self.boundary.not_captured.iter().all(|one| one.table != *table);
+        let is_known = |message: &DdlMessage| match message.statement(parse).map(|one| one.effect) {
+            Some(SchemaEffect::NewTable { table, .. } | SchemaEffect::NewColumns { table, .. }) => {
+                is_captured(&table)
+            }
+            Some(SchemaEffect::Nothing) => true,
+            None => false,
+        };
+        is_all_told(before, &self.boundary.schema_fingerprint, told)
+            && told.iter().filter(|message| !message.is_idle()).all(is_known)
+    }
+
     pub(crate) fn boundary_facts(&self) -> BoundaryFacts {
         BoundaryFacts {
             position: Position { lsn: self.end_lsn, at: self.at },
@@ -98,14 +117,14 @@ impl<'a> Reading<'a> {
         let before_last = |(_, last): (Timestamp, Timestamp)| last - A_MOMENT;
         let at = reached.map(|mark| mark.at).or(segment.commits.map(before_last)).unwrap_or(earliest);
         let at = at.max(earliest);
-        let Segment { mut raw, writer, commits, schema_changes, .. } = segment;
+        let Segment { mut raw, writer, commits, schema_changes, told, .. } = segment;
         let sequences = &boundary.sequences;
         let holds = writer.end(end_lsn, sequences, &mut raw);
         let holds = holds.map_err(|cause| StepError::Work { key: "a segment's end".to_owned(), cause })?;
         send(&mut raw, 1, to).await?;
         to.send(Chunk::End).await.map_err(|_| gone())?;
         let tables = self.relations.take_counts();
-        Ok(Filled { end_lsn, at, boundary, holds, commits, tables, schema_changes })
+        Ok(Filled { end_lsn, at, boundary, holds, commits, tables, schema_changes, told })
     }
 
     /// Messages up to the segment's end, which is answered: everything before it was received.
@@ -166,13 +185,7 @@ struct Segment {
     /// Where the commit record of the open transaction begins.
     commit_lsn: Lsn,
     schema_changes: Vec<SchemaChange>,
-}
-
-/// A message of what watches the source's schema, as far as it is told.
-#[derive(Deserialize)]
-struct Defined {
-    command: String,
-    objects: Vec<String>,
+    told: Option<Vec<DdlMessage>>,
 }
 
 impl Segment {
@@ -189,6 +202,7 @@ impl Segment {
             highest_xid: 0,
             commit_lsn: Lsn(0),
             schema_changes: Vec::new(),
+            told: Some(Vec::new()),
         }
     }
 
@@ -228,13 +242,15 @@ impl Segment {
 
     /// Anybody may leave messages under this name: what is none of ours is not told.
     fn defined(&mut self, content: &[u8]) {
-        let Ok(Defined { command, mut objects }) = serde_json::from_slice(content) else { return };
-        objects.truncate(OBJECTS_TOLD);
-        if self.schema_changes.len() < SCHEMA_CHANGES_TOLD {
-            let objects = objects.iter().map(|object| short(object)).collect();
-            let command = short(&command);
-            self.schema_changes.push(SchemaChange { lsn: self.commit_lsn, command, objects });
+        let Ok(message) = serde_json::from_slice::<DdlMessage>(content) else { return };
+        if self.schema_changes.len() == SCHEMA_CHANGES_TOLD {
+            self.told = None;
+            return;
         }
+        let objects = message.objects.iter().take(OBJECTS_TOLD).map(|object| short(object)).collect();
+        let command = short(&message.command);
+        self.schema_changes.push(SchemaChange { lsn: self.commit_lsn, command, objects });
+        self.told.iter_mut().for_each(|told| told.push(message.clone()));
     }
 }
 

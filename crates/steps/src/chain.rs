@@ -14,7 +14,7 @@ use keepsake_archive::{
     ChainManifest, ChainReason, ChangesKey, ChangesLayout, FORMAT_VERSION, Recipient, SealKey, StoredObject,
     WrappedKey, changes_readme,
 };
-use keepsake_domain::{BackupId, FailureClass, Lsn};
+use keepsake_domain::{BackupId, FailureClass, Lsn, ParseStatement};
 use uuid::Uuid;
 
 /// What capture works with.
@@ -35,6 +35,8 @@ pub struct Capture<'a> {
     pub wishes: ProtectWishes,
     /// zstd level.
     pub level: i32,
+    /// Reads statements that changed the schema, to tell which of them a restore can run again.
+    pub parse_statement: ParseStatement,
 }
 
 impl Capture<'_> {

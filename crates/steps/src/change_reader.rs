@@ -12,7 +12,8 @@ use bytes::Bytes;
 use keepsake_archive::ReachedTransaction;
 use keepsake_archive::pgoutput::{Begin, Message, Relation};
 use keepsake_domain::{
-    Bound, FailureClass, Lsn, RecoveryTarget, TableName, Timestamp, TransactionSnapshot, widen_xid,
+    Bound, FailureClass, Lsn, RecoveryTarget, SchemaEffect, TableName, Timestamp, TransactionSnapshot,
+    widen_xid,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -129,6 +130,19 @@ impl ChangeReader {
     pub fn begin_segment(&mut self, snapshot: &TransactionSnapshot) {
         self.relations.clear();
         self.near_xid = snapshot.xmax;
+    }
+
+    /// Whether what comes now is neither in the full backup nor behind the target.
+    pub(crate) fn is_replaying(&self) -> bool {
+        !self.has_ended && self.open.as_ref().is_some_and(|open| !open.is_in_base)
+    }
+
+    /// The schema is changed by what was read last.
+    ///
+    /// # Errors
+    /// As [`Destinations::define`].
+    pub(crate) fn define(&mut self, effect: &SchemaEffect) -> Result<(), StepError> {
+        self.rules.destinations.define(effect)
     }
 
     /// Whether the target is reached.

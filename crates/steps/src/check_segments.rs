@@ -6,16 +6,24 @@ use crate::differential::check_differential;
 use crate::ports::{ChangePosition, Repository};
 use crate::replay_changes::{OpenedSegment, Replay, SegmentRead, read_segment, rules};
 use crate::restore_backup::Restore;
-use keepsake_archive::{Manifest, SegmentManifest, SegmentRecord};
-use keepsake_domain::{Classified, FailureClass, Lsn, chain};
+use keepsake_archive::{Manifest, MessageHead, SegmentManifest, SegmentRecord};
+use keepsake_domain::{
+    Classified, DDL_MESSAGE_PREFIX, DdlMessage, FailureClass, Lsn, ParseStatement, SchemaStatement, chain,
+};
 
 /// Reads every segment up to the target to its end, and compares the manifests with each other, with their seals and with
-/// the backup, before anything is changed anywhere. A second call reads them again.
+/// the backup, before anything is changed anywhere. Answers the statements that changed the schema up to the target, in their
+/// order, which the restore has to run again. A second call reads all again.
 ///
 /// # Errors
 /// [`FailureClass::Integrity`] naming the first segment that is damaged, missing, or of another history.
 /// [`FailureClass::Permanent`] when the target is a transaction that is not among the changes.
-pub async fn check_segments(restore: &Restore, replay: &Replay, read: &SegmentRead) -> Result<(), StepError> {
+pub async fn check_segments(
+    restore: &Restore,
+    replay: &Replay,
+    parse: ParseStatement,
+    read: &SegmentRead,
+) -> Result<Vec<SchemaStatement>, StepError> {
     let mut reader = ChangeReader::looking(rules(restore, replay, ChangePosition::default()));
     let repository = restore.repository.as_ref();
     if let Some(differential) = &replay.differential {
@@ -30,9 +38,41 @@ pub async fn check_segments(restore: &Restore, replay: &Replay, read: &SegmentRe
         }
         reader = reader.behind(differential.standing.end());
     }
-    check_all(repository, &restore.backup.manifest, &replay.segments, &mut reader, read).await?;
-    reader.finish().map(drop)
+    let mut statements = Vec::new();
+    let mut told = |reader: &mut ChangeReader, segment: &OpenedSegment, payload: &[u8]| {
+        let Some(statement) = statement_of(reader, segment, payload, parse)? else { return Ok(()) };
+        reader.define(&statement.effect)?;
+        statements.push(statement);
+        Ok(())
+    };
+    check_all(repository, &restore.backup.manifest, &replay.segments, &mut reader, &mut told, read).await?;
+    reader.finish()?;
+    Ok(statements)
 }
+
+/// What a message of the source tells that it defined, if it is replayed.
+fn statement_of(
+    reader: &ChangeReader,
+    segment: &OpenedSegment,
+    payload: &[u8],
+    parse: ParseStatement,
+) -> Result<Option<SchemaStatement>, StepError> {
+    if !reader.is_replaying() || !of_segment(segment)?.schema_replayable || payload.first() != Some(&b'M') {
+        return Ok(None);
+    }
+    let MessageHead::Logical { is_transactional: true, prefix, content, .. } = MessageHead::of(payload)?
+    else {
+        return Ok(None);
+    };
+    let message = Some(content).filter(|_| prefix == DDL_MESSAGE_PREFIX);
+    let message: Option<DdlMessage> = message.and_then(|content| serde_json::from_slice(&content).ok());
+    let Some(message) = message.filter(|message| !message.is_idle()) else { return Ok(None) };
+    message.statement(parse).map(Some).ok_or_else(|| not_plain(segment, &message.command))
+}
+
+/// Takes each message of a segment behind the reader.
+pub(crate) type Told<'a> =
+    dyn FnMut(&mut ChangeReader, &OpenedSegment, &[u8]) -> Result<(), StepError> + Send + 'a;
 
 /// Reads segments to their end, as long as the reader wants more, and compares them with their manifests, seals and each
 /// other.
@@ -41,6 +81,7 @@ pub(crate) async fn check_all(
     base: &Manifest,
     segments: &[OpenedSegment],
     reader: &mut ChangeReader,
+    told: &mut Told<'_>,
     read: &SegmentRead,
 ) -> Result<(), StepError> {
     for (index, segment) in segments.iter().enumerate() {
@@ -53,6 +94,7 @@ pub(crate) async fn check_all(
         let held = read_segment(repository, segment, manifest, async |record| {
             if let SegmentRecord::Message { lsn, payload } = record {
                 reader.message(lsn, &payload)?;
+                told(reader, segment, &payload)?;
             }
             Ok(())
         });
@@ -121,6 +163,19 @@ fn newest_before(base: &Manifest, segment: &OpenedSegment) -> String {
         return format!("--backup {} without a point restores the full backup alone", base.backup_id);
     }
     format!("the newest point before it is {} at {last}: restore with --lsn {last}", manifest.started_at)
+}
+
+/// Another version of this program took it for one that can be run again.
+fn not_plain(segment: &OpenedSegment, command: &str) -> StepError {
+    StepError::found(
+        FailureClass::Permanent,
+        format!(
+            "segment \"{}\" has a statement {command} that this program cannot run again",
+            segment.standing.manifest_key()
+        ),
+        "nothing was changed on the target",
+        "restore with the version of keepsake that captured it, or to a point before it",
+    )
 }
 
 fn of_another_history(segment: &OpenedSegment, why: &str) -> StepError {

@@ -119,6 +119,10 @@ pub async fn take_differential(
     repository: &dyn Repository,
     mut route: RecoveryRoute,
 ) -> Result<RecoveryRoute, StepError> {
+    // Its rows have the columns of before.
+    if route.segments.iter().filter_map(StandingChanges::segment).any(|segment| segment.schema_replayable) {
+        return Ok(route);
+    }
     let base = &route.backup;
     let layout = ChangesLayout { source: base.layout.source.clone(), lineage: base.layout.lineage.clone() };
     let standing = differential_keys(repository, &layout.differentials()).await?;

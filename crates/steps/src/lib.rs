@@ -41,6 +41,7 @@ mod replicate_backup;
 mod restore_backup;
 mod row_layout;
 mod run;
+mod schema_replay;
 mod seal_backup;
 mod streams;
 mod target_fit;
@@ -100,6 +101,7 @@ pub use restore_backup::{
 };
 pub use row_layout::Destinations;
 pub use run::Run;
+pub use schema_replay::{SchemaPhase, define_schema, refuse_roles};
 pub use seal_backup::{SealedBackup, Sealing, seal_backup};
 pub use target_fit::{Misfit, misfits, refuse_misfits};
 pub use test_instance::{

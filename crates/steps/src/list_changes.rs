@@ -319,6 +319,7 @@ pub fn change_history(backups: &[StandingBackup], changes: &LineageChanges) -> C
                 ends: standing.boundary(),
                 first_commit_at: segment.first_commit_at,
                 last_commit_at: segment.last_commit_at,
+                is_schema_replayable: segment.schema_replayable,
             }),
         }
     }

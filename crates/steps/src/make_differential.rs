@@ -71,6 +71,10 @@ pub async fn make_differential(
 ) -> Result<MadeDifferential, StepError> {
     let ends = segments.last().and_then(|last| Some((last, last.standing.segment()?)));
     let (last, ends) = ends.ok_or_else(|| nothing_captured(backup))?;
+    let manifests = segments.iter().filter_map(|segment| segment.standing.segment());
+    if let Some(changed) = manifests.clone().find(|segment| segment.schema_changed) {
+        return Err(across_schemas(changed));
+    }
     let (layout, base) = (&last.standing.layout, backup.layout.backup_id);
     if let Some(standing) = standing(making.repository, layout, ends, backup).await? {
         return Ok(MadeDifferential { standing, is_new: false });
@@ -182,7 +186,7 @@ impl Folding<'_> {
     async fn survey(&self) -> Result<(Arc<Survey>, u64, Option<ReachedTransaction>), StepError> {
         let mut reader = self.reader(Share::Survey(Survey::default()), usize::MAX);
         let (repository, base) = (self.making.repository, &self.backup.manifest);
-        check_all(repository, base, self.segments, &mut reader, self.read).await?;
+        check_all(repository, base, self.segments, &mut reader, &mut |_, _, _| Ok(()), self.read).await?;
         reader.finish()?;
         let (transactions, last) = reader.replayed();
         let last = last.map(|last| ReachedTransaction {
@@ -252,6 +256,16 @@ impl Folding<'_> {
             previous: last.standing.as_previous(),
         }
     }
+}
+
+/// Rows of before and behind have other columns.
+fn across_schemas(changed: &SegmentManifest) -> StepError {
+    StepError::found(
+        FailureClass::Permanent,
+        format!("the schema changed before {}, and a differential has one schema", changed.end_lsn),
+        "nothing was written; full backups and segments are not affected, and a restore goes by the segments",
+        "run keepsake backup: the next differential is of the changes behind it",
+    )
 }
 
 fn nothing_captured(backup: &StandingBackup) -> StepError {

@@ -11,10 +11,11 @@ use crate::ports::{
 };
 use crate::restore_backup::{Restore, all_parts_stand};
 use crate::row_layout::Destinations;
+use crate::schema_replay::{base_under, sequences_at_target};
 use crate::streams::download_opened;
 use keepsake_archive::{BackupIdentity, SegmentDecoder, SegmentEnd, SegmentManifest, SegmentRecord};
 use keepsake_domain::{
-    FailureClass, RecoveryTarget, RestoredDatabase, RestoredTable, SequenceValue, TableName,
+    FailureClass, RecoveryTarget, RestoredDatabase, RestoredTable, SchemaStatement, SequenceValue, TableName,
 };
 use std::collections::BTreeMap;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -40,6 +41,8 @@ pub struct Replay {
     pub target: RecoveryTarget,
     /// Tables whose changes are not captured: their rows stay the backup's.
     pub not_captured: Vec<TableName>,
+    /// What changes the schema up to the target, as [`crate::check_segments`] found it; run before any row is loaded.
+    pub statements: Vec<SchemaStatement>,
 }
 
 /// What a replay came to.
@@ -77,7 +80,11 @@ pub async fn replay_changes(
     let standing = standing.position;
     let differential = replay.differential.as_ref().map(|differential| &differential.standing);
     fits(standing, differential)?;
-    let mut reader = ChangeReader::new(rules(restore, replay, standing));
+    let mut rules = rules(restore, replay, standing);
+    for statement in &replay.statements {
+        rules.destinations.define(&statement.effect)?;
+    }
+    let mut reader = ChangeReader::new(rules);
     if let Some(differential) = differential {
         reader = reader.behind(differential.end());
     }
@@ -90,7 +97,7 @@ pub async fn replay_changes(
     let (sequences, applied) = tokio::join!(reading, applying.join_next());
     // A reader whose batches nobody takes only saw that.
     let mut applier = applied.and_then(Result::ok).ok_or_else(applier_gone)??;
-    let sequences = sequences?;
+    let sequences = sequences?.map(|values| sequences_at_target(&manifest.sequences, replay, values));
     target.end_changes(&replay.not_captured).await?;
     let changed = applier.applied().await?;
     let (behind, last) = reader.replayed();
@@ -98,7 +105,7 @@ pub async fn replay_changes(
     let transactions = behind + folded.map_or(0, |manifest| manifest.transactions);
     let last = last.or(folded.and_then(|manifest| manifest.last_transaction).map(LastTransaction::from));
     Ok(Replayed {
-        expected: expected(manifest.expected(), &changed, sequences)?,
+        expected: expected(base_under(restore, replay).await?, &changed, sequences)?,
         segments: replay.segments.len() as u64,
         transactions,
         last,

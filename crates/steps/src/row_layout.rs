@@ -1,9 +1,9 @@
 //! How the rows that a stream carries lie in the table that they go into.
 
 use crate::StepError;
-use keepsake_archive::pgoutput::{Relation, ReplicaIdentity, Tuple};
+use keepsake_archive::pgoutput::{Cell, Relation, ReplicaIdentity, Tuple};
 use keepsake_archive::{CopyRow, Part};
-use keepsake_domain::{FailureClass, TableName};
+use keepsake_domain::{FailureClass, SchemaEffect, TableName};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -15,7 +15,12 @@ pub struct Destinations(BTreeMap<TableName, Destination>);
 struct Destination {
     table: TableName,
     columns: Vec<String>,
+    /// How many of the last columns were added since the full backup.
+    added: usize,
 }
+
+/// What a column that was added later holds in a row of before.
+static NULL: Cell = Cell::Null;
 
 impl Destinations {
     /// From the parts of its manifest.
@@ -24,8 +29,31 @@ impl Destinations {
         let destination = |part: &Part| Destination {
             table: part.root.clone().unwrap_or_else(|| part.table.clone()),
             columns: part.columns.clone(),
+            added: 0,
         };
         Self(parts.iter().map(|part| (part.table.clone(), destination(part))).collect())
+    }
+
+    /// As they are behind a statement that changed the schema.
+    ///
+    /// # Errors
+    /// [`FailureClass::Integrity`] when it changed a table that is not there.
+    pub(crate) fn define(&mut self, effect: &SchemaEffect) -> Result<(), StepError> {
+        match effect {
+            SchemaEffect::Nothing => {}
+            SchemaEffect::NewTable { table, columns } => {
+                let made = Destination { table: table.clone(), columns: columns.clone(), added: 0 };
+                if self.0.insert(table.clone(), made).is_some() {
+                    return Err(does_not_fit(&format!("changes make table {table}, which is there")));
+                }
+            }
+            SchemaEffect::NewColumns { table, columns } => {
+                let widened = self.0.get_mut(table).ok_or_else(|| unknown(table))?;
+                widened.columns.extend(columns.iter().cloned());
+                widened.added += columns.len();
+            }
+        }
+        Ok(())
     }
 
     /// How many tables of the source have their rows in this one.
@@ -45,12 +73,11 @@ impl Destinations {
     /// [`FailureClass::Integrity`] when the backup has no such table, or the table other columns.
     pub(crate) fn layout(&self, relation: &Relation) -> Result<RowLayout, StepError> {
         let table = relation.table();
-        let destination = self.0.get(&table).ok_or_else(|| {
-            does_not_fit(&format!("changes name table {table}, which the full backup does not hold"))
-        })?;
+        let destination = self.0.get(&table).ok_or_else(|| unknown(&table))?;
         let place = |column: &String| relation.columns.iter().position(|own| own.name == *column);
-        let places: Vec<usize> = destination.columns.iter().filter_map(place).collect();
-        if places.len() != destination.columns.len() || places.len() != relation.columns.len() {
+        let places: Vec<Option<usize>> = destination.columns.iter().map(place).collect();
+        let held = destination.columns.len() - destination.added;
+        if places[..held].contains(&None) || places.iter().flatten().count() != relation.columns.len() {
             let columns: Vec<&str> = relation.columns.iter().map(|column| column.name.as_str()).collect();
             return Err(does_not_fit(&format!(
                 "changes of table {table} have the columns {}, and the full backup {}",
@@ -67,12 +94,17 @@ impl Destinations {
     }
 }
 
-fn key(relation: &Relation, places: &[usize]) -> Vec<usize> {
+fn key(relation: &Relation, places: &[Option<usize>]) -> Vec<usize> {
     if relation.identity == ReplicaIdentity::Full {
         return Vec::new();
     }
-    let is_key = |(_, place): &(usize, &usize)| relation.columns[**place].is_key;
+    let is_key =
+        |(_, place): &(usize, &Option<usize>)| place.is_some_and(|place| relation.columns[place].is_key);
     places.iter().enumerate().filter(is_key).map(|(index, _)| index).collect()
+}
+
+fn unknown(table: &TableName) -> StepError {
+    does_not_fit(&format!("changes name table {table}, which the full backup does not hold"))
 }
 
 fn does_not_fit(what: &str) -> StepError {
@@ -91,8 +123,8 @@ pub(crate) struct RowLayout {
     columns: Vec<String>,
     /// Places in `columns`; empty where only all of them together name a row.
     key: Vec<usize>,
-    /// For each of `columns` its place in the stream's rows.
-    places: Vec<usize>,
+    /// For each of `columns` its place in the stream's rows; `None` for one that was added later.
+    places: Vec<Option<usize>>,
 }
 
 impl RowLayout {
@@ -122,14 +154,14 @@ impl RowLayout {
     /// # Errors
     /// [`FailureClass::Integrity`] when it has not as many values as the stream said.
     pub fn row(&self, cells: &Tuple) -> Result<CopyRow, StepError> {
-        if cells.len() != self.places.len() {
+        let wanted = self.places.iter().flatten().count();
+        if cells.len() != wanted {
             return Err(does_not_fit(&format!(
-                "a row of table {} has {} values instead of {}",
+                "a row of table {} has {} values instead of {wanted}",
                 self.table,
                 cells.len(),
-                self.places.len()
             )));
         }
-        Ok(CopyRow::of(self.places.iter().map(|place| &cells[*place])))
+        Ok(CopyRow::of(self.places.iter().map(|place| place.map_or(&NULL, |place| &cells[place]))))
     }
 }

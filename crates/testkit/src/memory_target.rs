@@ -1,6 +1,7 @@
 //! The twin of a target.
 
 mod changes;
+mod definitions;
 
 use crate::memory_source::{DatabaseReader, MemoryDatabase, MemoryTable, SchemaDump, server_facts};
 use async_trait::async_trait;
@@ -12,7 +13,7 @@ use keepsake_steps::ports::{
     TargetError, TargetFacts,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -31,6 +32,8 @@ struct State {
     breaks_next_load: bool,
     references: BTreeMap<u32, u32>,
     changes: AppliedChanges,
+    /// Numbers of statements that were run again.
+    statements: BTreeSet<u64>,
 }
 
 /// The twin of a target: it keeps marks as the real one does. For unit tests only.

@@ -161,7 +161,13 @@ fn captured(events: &[Event], draws: bool) -> Captured {
             Event::Cut if chain.is_some() => {
                 let ends = server.boundary(draws);
                 let end = ends.position.lsn;
-                segments.push(SegmentFacts { start, ends, first_commit_at: None, last_commit_at: None });
+                segments.push(SegmentFacts {
+                    start,
+                    ends,
+                    first_commit_at: None,
+                    last_commit_at: None,
+                    is_schema_replayable: false,
+                });
                 start = end;
             }
             Event::Full => bases.push(BaseFacts {

@@ -35,7 +35,13 @@ fn chain(lsn: u64, xid: u64, gap: Option<&str>) -> ChainFacts {
 fn segment(start: u64, end: u64, xid: u64, schema: &str) -> SegmentFacts {
     let (first_commit_at, last_commit_at) =
         (Some(at(start.cast_signed() + 5)), Some(at(end.cast_signed() - 5)));
-    SegmentFacts { start: Lsn(start), ends: boundary(end, xid, schema), first_commit_at, last_commit_at }
+    SegmentFacts {
+        start: Lsn(start),
+        ends: boundary(end, xid, schema),
+        first_commit_at,
+        last_commit_at,
+        is_schema_replayable: false,
+    }
 }
 
 /// Protected at 100, a full at 120, three segments, a lost slot, a new chain at 500 with a full at 520.
@@ -170,6 +176,29 @@ fn a_changed_schema_ends_what_a_full_of_the_old_one_can_reach() {
     assert_eq!(spans(&ChangeHistory::new(vec![unknown], chains(), segments()).window()), [(250, 250)]);
     let unknown = BaseFacts { schema_fingerprint: None, ..base(1, 350, 35, "") };
     assert_eq!(spans(&ChangeHistory::new(vec![unknown], chains(), segments()).window()), [(350, 400)]);
+}
+
+#[test]
+fn a_changed_schema_that_a_restore_repeats_ends_nothing() {
+    let repeated = |segment| SegmentFacts { is_schema_replayable: true, ..segment };
+    let history = |bases: &[BaseFacts], third| {
+        let second = repeated(segment(200, 300, 30, "two"));
+        let segments = vec![segment(100, 200, 20, "one"), second, third, segment(400, 500, 50, "three")];
+        ChangeHistory::new(bases.to_vec(), vec![chain(100, 10, None)], segments)
+    };
+    let (old, new) = (base(1, 120, 12, "one"), base(2, 350, 35, "two"));
+    let all = history(&[old.clone(), new.clone()], repeated(segment(300, 400, 40, "three")));
+    assert_eq!(spans(&all.window()), [(120, 500)]);
+    assert_eq!(all.window().gaps, []);
+    assert_eq!(planned(&all, lsn(250)), (id(1), vec![100, 200]));
+    assert_eq!(planned(&all, RecoveryTarget::Latest), (id(2), vec![300, 400]));
+    // One that it cannot repeat, behind one that it can.
+    let one = history(&[old], segment(300, 400, 40, "three"));
+    assert_eq!(spans(&one.window()), [(120, 300)]);
+    assert_eq!(one.window().gaps[0].reason, GapReason::SchemaChanged);
+    // A full that sees the change joins no boundary of before it.
+    let early = history(&[base(3, 250, 25, "two")], repeated(segment(300, 400, 40, "three")));
+    assert_eq!(spans(&early.window()), [(250, 250)]);
 }
 
 /// Of a table that was published between the boundary and the full, a transaction that is open in the full may have rows

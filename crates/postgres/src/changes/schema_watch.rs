@@ -4,7 +4,7 @@
 
 use super::publication;
 use crate::error::sql_state;
-use crate::inventory::FOREIGN_SCHEMAS;
+use crate::inventory::{FOREIGN_SCHEMAS, schema_rows};
 use crate::session::Session;
 use keepsake_domain::{CAPTURE_SCHEMA, DDL_MESSAGE_PREFIX};
 use keepsake_steps::ports::SourceError;
@@ -14,21 +14,26 @@ const ACT: &str = "watch for changes of the schema";
 /// Of any of ours. Two that protect at once would replace each other's functions, which the server refuses.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtext('keepsake_capture'))";
 
-/// Both event triggers fire for everybody and call ours, and both functions run as a role that may change the publications
+/// The event triggers fire for everybody and call ours, and all functions run as a role that may change the publications
 /// that this role may change, with their own settings, and are nobody else's to call.
-const THERE: &str = "SELECT (SELECT count(*) = 2 FROM pg_event_trigger e JOIN pg_proc p ON p.oid = e.evtfoid
-        WHERE (e.evtname, e.evtevent) IN
-            (('keepsake_capture_ddl', 'ddl_command_end'), ('keepsake_capture_drop', 'sql_drop'))
-          AND e.evtenabled = 'A' AND e.evttags IS NULL
-          AND p.pronamespace = to_regnamespace($1::text) AND p.proname = 'noted')
-    AND (SELECT count(*) = 2 FROM pg_proc p
+const THERE: &str = "SELECT (SELECT count(*) = 3 FROM pg_event_trigger e JOIN pg_proc p ON p.oid = e.evtfoid
+        WHERE (e.evtname, e.evtevent, p.proname) IN (('keepsake_capture_start', 'ddl_command_start', 'looked'),
+            ('keepsake_capture_ddl', 'ddl_command_end', 'noted'), ('keepsake_capture_drop', 'sql_drop', 'noted'))
+          AND e.evtenabled = 'A' AND p.pronamespace = to_regnamespace($1::text)
+          AND e.evttags IS NOT DISTINCT FROM CASE e.evtname WHEN 'keepsake_capture_start' THEN $2::text[] END)
+    AND (SELECT count(*) = 4 FROM pg_proc p
         WHERE p.pronamespace = to_regnamespace($1::text) AND p.prosecdef
-          AND p.proconfig IS NOT DISTINCT FROM CASE p.proname WHEN 'note'
-              THEN ARRAY['search_path=pg_catalog, pg_temp', 'lock_timeout=100ms'] END
+          AND p.proconfig IS NOT DISTINCT FROM CASE p.proname
+              WHEN 'note' THEN ARRAY['search_path=pg_catalog, pg_temp', 'lock_timeout=100ms']
+              WHEN 'fingerprint' THEN ARRAY['search_path=pg_catalog, pg_temp', 'jit=off', 'bytea_output=hex',
+                  'extra_float_digits=3', 'quote_all_identifiers=off', 'TimeZone=UTC', 'row_security=off'] END
           AND NOT has_function_privilege('public', p.oid, 'EXECUTE')
           AND NOT EXISTS (SELECT FROM pg_publication b
                           WHERE b.pubname LIKE 'keepsake\\_%' AND pg_has_role(b.pubowner, 'USAGE')
                             AND NOT pg_has_role(p.proowner, b.pubowner, 'USAGE')))";
+
+/// Commands of which statements may be run again by a restore. Others are told without the schema's fingerprints.
+const TAGS: [&str; 4] = ["CREATE TABLE", "ALTER TABLE", "CREATE INDEX", "COMMENT"];
 
 /// What the functions do, in the order of the statements.
 const BODIES: &str = "SELECT p.prosrc FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
@@ -38,8 +43,10 @@ fn statements(version: u32) -> String {
     include_str!("schema_watch.sql")
         .replace("@schema@", CAPTURE_SCHEMA)
         .replace("@prefix@", DDL_MESSAGE_PREFIX)
+        .replace("@tags@", &TAGS.map(|tag| format!("'{tag}'")).join(", "))
         .replace("@user_schemas@", FOREIGN_SCHEMAS)
         .replace("@state@", &publication::state_of_table(version))
+        .replace("@rows@", &schema_rows(version))
 }
 
 /// Makes schema, functions and event triggers of ours, or makes them anew if they are not what they should be. `None` when
@@ -59,7 +66,7 @@ pub(super) async fn install(session: &Session) -> Result<Option<String>, SourceE
         return Err(session.failed(ACT, &error).into());
     }
     session.run(ACT, "ROLLBACK").await?;
-    if session.one(ACT, THERE, &[&CAPTURE_SCHEMA]).await?.get(0) {
+    if session.one(ACT, THERE, &[&CAPTURE_SCHEMA, &TAGS.as_slice()]).await?.get(0) {
         return Ok(None);
     }
     Ok(Some(keepsake_domain::chain(&session.failed(ACT, &error))))
@@ -67,7 +74,7 @@ pub(super) async fn install(session: &Session) -> Result<Option<String>, SourceE
 
 /// Whether event triggers and functions are as these statements make them.
 async fn stands(session: &Session, statements: &str) -> Result<bool, SourceError> {
-    let there: bool = session.one(ACT, THERE, &[&CAPTURE_SCHEMA]).await?.get(0);
+    let there: bool = session.one(ACT, THERE, &[&CAPTURE_SCHEMA, &TAGS.as_slice()]).await?.get(0);
     let found = session.all(ACT, BODIES, &[&CAPTURE_SCHEMA]).await?;
     let found = found.iter().map(|row| row.get::<_, &str>(0));
     Ok(there && found.eq(statements.split("$keepsake$").skip(1).step_by(2)))
@@ -87,7 +94,8 @@ pub(super) async fn remove(session: &Session) -> Result<Vec<String>, SourceError
     // Functions only after nobody can be about to call them.
     for sql in [
         format!(
-            "DROP EVENT TRIGGER IF EXISTS {CAPTURE_SCHEMA}_ddl; DROP EVENT TRIGGER IF EXISTS {CAPTURE_SCHEMA}_drop"
+            "DROP EVENT TRIGGER IF EXISTS {CAPTURE_SCHEMA}_start; DROP EVENT TRIGGER IF EXISTS {CAPTURE_SCHEMA}_ddl;
+             DROP EVENT TRIGGER IF EXISTS {CAPTURE_SCHEMA}_drop"
         ),
         format!("DROP SCHEMA IF EXISTS {CAPTURE_SCHEMA} CASCADE"),
     ] {

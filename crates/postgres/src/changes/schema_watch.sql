@@ -2,6 +2,7 @@
 -- noted(), so nothing in it may fail that statement, and what it waits for is bounded.
 
 -- First of all, so that those that stand do not tell of what follows.
+DROP EVENT TRIGGER IF EXISTS @schema@_start;
 DROP EVENT TRIGGER IF EXISTS @schema@_ddl;
 DROP EVENT TRIGGER IF EXISTS @schema@_drop;
 
@@ -30,6 +31,8 @@ DECLARE
     objects text[];
     touched oid[];
     change record;
+    before CONSTANT text := nullif(current_setting('keepsake_capture.before', true), '');
+    after text;
 BEGIN
     IF event = 'sql_drop' THEN
         SELECT array_agg(concat_ws(' ', o.object_type, o.object_identity)) INTO objects
@@ -58,13 +61,6 @@ BEGIN
         RETURN;
     END IF;
 
-    -- In UTF-8 whatever the database's encoding. Names and statement are bounded: a migration may be of any length.
-    PERFORM pg_logical_emit_message(true, '@prefix@', convert_to(jsonb_build_object(
-        'command', tag, 'objects', to_jsonb(objects[:50]), 'objects_total', cardinality(objects),
-        'statement', CASE WHEN statement !~* secret THEN statement END, 'search_path', path,
-        'role', CASE current_setting('role') WHEN 'none' THEN session_user::text ELSE current_setting('role') END
-    )::text, 'UTF8'));
-
     -- What was touched, with all that inherits from it: a parent's key makes keys of its partitions.
     FOR change IN
         WITH RECURSIVE family (oid) AS (SELECT unnest(touched)
@@ -89,15 +85,62 @@ BEGIN
             RAISE LOG 'keepsake: publication % stays as it is: %', change.pubname, SQLERRM;
         END;
     END LOOP;
+
+    -- Only of statements that may be told as a whole: what was dropped is told once more at the statement's end.
+    IF event = 'ddl_command_end' AND before IS NOT NULL AND tag IN (@tags@) THEN
+        after := @schema@.fingerprint();
+    END IF;
+    -- In UTF-8 whatever the database's encoding. Names and statement are bounded: a migration may be of any length.
+    PERFORM pg_logical_emit_message(true, '@prefix@', convert_to(jsonb_build_object(
+        'command', tag, 'objects', to_jsonb(objects[:50]), 'objects_total', cardinality(objects),
+        'statement', CASE WHEN statement !~* secret THEN statement END, 'search_path', path,
+        'role', CASE current_setting('role') WHEN 'none' THEN session_user::text ELSE current_setting('role') END,
+        'inherits', EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = ANY (touched) OR i.inhrelid = ANY (touched)),
+        'before', CASE WHEN after IS NOT NULL THEN before END, 'after', after
+    )::text, 'UTF8'));
+END $keepsake$;
+
+-- What the schema was when the statement began. That costs time, so only for what a client sends as one of these statements: others
+-- cannot be run again by themselves, and who makes temporary tables all day must not notice.
+CREATE OR REPLACE FUNCTION @schema@.looked() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER AS $keepsake$
+BEGIN
+    PERFORM pg_catalog.set_config('keepsake_capture.before', CASE
+        WHEN pg_catalog.current_query() OPERATOR(pg_catalog.~*)
+            '^[[:space:]]*(create[[:space:]]+(table|(unique[[:space:]]+)?index)|alter[[:space:]]+table|comment)[[:space:]]'
+        THEN coalesce(@schema@.fingerprint(), '') ELSE '' END, true);
+EXCEPTION WHEN OTHERS THEN
+    PERFORM pg_catalog.set_config('keepsake_capture.before', '', true);
+    RAISE LOG 'keepsake: before % nothing was looked at: %', TG_TAG, SQLERRM;
+END $keepsake$;
+
+-- The fingerprint that each boundary takes, with its settings; NULL where it would take long. 3,000 objects are some 300 tables
+-- with keys and large values: 0.1 s, twice in each statement.
+CREATE OR REPLACE FUNCTION @schema@.fingerprint() RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off SET bytea_output = hex
+SET extra_float_digits = 3 SET quote_all_identifiers = off SET "TimeZone" = 'UTC' SET row_security = off AS $keepsake$
+BEGIN
+    IF (SELECT count(*) FROM (SELECT FROM (SELECT oid FROM pg_class UNION ALL SELECT oid FROM pg_type
+            UNION ALL SELECT oid FROM pg_proc) o WHERE o.oid >= 16384 LIMIT 3001) some_of_them) > 3000 THEN
+        RETURN NULL;
+    END IF;
+    RETURN (SELECT encode(sha256(string_agg(digest, '' ORDER BY digest)), 'hex') FROM (
+        @rows@) AS every_row (digest));
 END $keepsake$;
 
 -- Made by another role, they would act with that one's rights.
 ALTER FUNCTION @schema@.noted() OWNER TO CURRENT_USER;
 ALTER FUNCTION @schema@.note(text, text, text) OWNER TO CURRENT_USER;
+ALTER FUNCTION @schema@.looked() OWNER TO CURRENT_USER;
+ALTER FUNCTION @schema@.fingerprint() OWNER TO CURRENT_USER;
 REVOKE ALL ON FUNCTION @schema@.noted() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @schema@.note(text, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @schema@.looked() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @schema@.fingerprint() FROM PUBLIC;
+CREATE EVENT TRIGGER @schema@_start ON ddl_command_start WHEN TAG IN (@tags@) EXECUTE FUNCTION @schema@.looked();
 CREATE EVENT TRIGGER @schema@_ddl ON ddl_command_end EXECUTE FUNCTION @schema@.noted();
 CREATE EVENT TRIGGER @schema@_drop ON sql_drop EXECUTE FUNCTION @schema@.noted();
 -- Also for who works as a replica.
+ALTER EVENT TRIGGER @schema@_start ENABLE ALWAYS;
 ALTER EVENT TRIGGER @schema@_ddl ENABLE ALWAYS;
 ALTER EVENT TRIGGER @schema@_drop ENABLE ALWAYS

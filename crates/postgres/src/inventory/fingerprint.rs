@@ -145,7 +145,8 @@ fn rows(catalog: &str, which: &str, without: &str) -> String {
     )
 }
 
-fn statement(version: u32) -> String {
+/// The digests of all rows that count, in no order. Their concatenation, sorted, is digested to the fingerprint.
+pub(crate) fn schema_rows(version: u32) -> String {
     let of_relations = OF_RELATIONS.iter().map(|(catalog, column, without)| {
         let internal = if *catalog == "pg_trigger" { " AND NOT o.tgisinternal" } else { "" };
         rows(catalog, &format!("o.{column} IN (SELECT oid FROM relations){internal}"), without)
@@ -178,7 +179,7 @@ pub(crate) async fn schema_fingerprint(session: &Session) -> Result<String, Conn
     let act = "digest the schema's definitions";
     let failed = |error: tokio_postgres::Error| session.failed(act, &error);
     let none: [&(dyn ToSql + Sync); 0] = [];
-    let mut rows = pin!(session.client.query_raw(&statement(session.version), none).await.map_err(failed)?);
+    let mut rows = pin!(session.client.query_raw(&schema_rows(session.version), none).await.map_err(failed)?);
     let mut digests: Vec<[u8; 32]> = Vec::new();
     while let Some(row) = rows.try_next().await.map_err(failed)? {
         let digest: &[u8] = row.get(0);

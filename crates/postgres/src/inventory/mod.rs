@@ -10,7 +10,7 @@ mod server;
 mod tables;
 
 pub(crate) use coverage::coverage;
-pub(crate) use fingerprint::schema_fingerprint;
+pub(crate) use fingerprint::{schema_fingerprint, schema_rows};
 pub(crate) use globals::globals;
 pub(crate) use objects::{large_objects, objects};
 pub(crate) use provider::provider;

@@ -4,6 +4,7 @@ mod books;
 mod changes;
 mod check;
 mod clean;
+mod definitions;
 mod entries;
 mod foreign_keys;
 mod globals;
@@ -25,10 +26,11 @@ use crate::session::Session;
 use async_trait::async_trait;
 use keepsake_domain::{
     ConnectionUrl, Globals, GlobalsOutcome, LeftOut, MissingRoles, ProvidedFacts, ProvidedPlan,
-    SequenceValue, TableShape,
+    SchemaStatement, SequenceValue, TableShape,
 };
 use keepsake_steps::ports::{
-    ChunkReceiver, LoadedPart, RowReader, RowWriter, SchemaSection, Target, TargetError, TargetFacts,
+    ChunkReceiver, LoadedPart, RowReader, RowWriter, SchemaSection, SchemaTarget, Target, TargetError,
+    TargetFacts,
 };
 
 /// A Postgres database over its connection URL. Making one does nothing; each call opens its own connection.
@@ -195,6 +197,25 @@ impl Target for PostgresTarget {
         let session = self.session().await?;
         statistics::gather(self, &session).await?;
         books::close(&session).await
+    }
+}
+
+#[async_trait]
+impl SchemaTarget for PostgresTarget {
+    async fn out_of_reach(&self, roles: &[String]) -> Result<Vec<String>, TargetError> {
+        if self.skips_ownership() {
+            return Ok(Vec::new());
+        }
+        definitions::out_of_reach(&self.session().await?, roles).await
+    }
+
+    async fn defined(&self) -> Result<u64, TargetError> {
+        definitions::defined(&self.session().await?).await
+    }
+
+    async fn define(&self, number: u64, statement: &SchemaStatement) -> Result<(), TargetError> {
+        let role = Some(statement.role.as_str()).filter(|_| !self.skips_ownership());
+        definitions::define(&self.session().await?, number, statement, role).await
     }
 }
 

@@ -1,7 +1,7 @@
 use super::TargetError;
 use async_trait::async_trait;
 use keepsake_archive::{CopyRow, CopyText};
-use keepsake_domain::{Lsn, SequenceName, TableName};
+use keepsake_domain::{Lsn, SchemaStatement, SequenceName, TableName};
 
 /// A database that was restored from a full backup and not yet given its keys, to which changes are applied.
 #[async_trait]
@@ -27,6 +27,30 @@ pub trait ChangeTarget: Send + Sync {
     /// # Errors
     /// [`TargetError`].
     async fn numbers_in_use(&self) -> Result<Vec<NumberInUse>, TargetError>;
+}
+
+/// A database in which statements that changed the source's schema are run again.
+#[async_trait]
+pub trait SchemaTarget: Send + Sync {
+    /// Those of these roles as which no statement can be run here, sorted.
+    ///
+    /// # Errors
+    /// [`TargetError`].
+    async fn out_of_reach(&self, roles: &[String]) -> Result<Vec<String>, TargetError>;
+
+    /// How many statements stand from an earlier, interrupted call.
+    ///
+    /// # Errors
+    /// [`TargetError`].
+    async fn defined(&self) -> Result<u64, TargetError>;
+
+    /// Runs a statement in a transaction of its own, as its role and with its `search_path`, and notes its number in it. One
+    /// that stands is not run again, and is success.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the server refuses it, or tables, indexes and sequences have other names behind it than on the
+    /// source; then nothing of it stays.
+    async fn define(&self, number: u64, statement: &SchemaStatement) -> Result<(), TargetError>;
 }
 
 /// A number of a sequence that a row uses.

@@ -26,7 +26,7 @@ pub use catalog::{
 };
 pub use change_target::{
     AppliedChanges, ChangeApplier, ChangeBatch, ChangePosition, ChangeTarget, ChangedTable, Deletion,
-    Insertion, NumberInUse, TableChange, Update,
+    Insertion, NumberInUse, SchemaTarget, TableChange, Update,
 };
 pub use changes::{
     Boundary, CaptureState, ChangeMessage, ChangeSource, ChangeStream, Mark, ProtectWishes, Protection,

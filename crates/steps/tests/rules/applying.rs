@@ -45,6 +45,7 @@ impl Trial {
             segments: bench.segments.split_off(1),
             target: RecoveryTarget::Latest,
             not_captured: Vec::new(),
+            statements: Vec::new(),
         };
         Self { target, restore, replay }
     }

@@ -55,6 +55,7 @@ impl Process {
             name: "wedsync",
             wishes: ProtectWishes::default(),
             level: 1,
+            parse_statement: keepsake_domain::no_plain_statement,
         }
     }
 
@@ -526,6 +527,7 @@ async fn a_missing_segment_leaves_a_named_gap() {
                     ends: one.boundary(),
                     first_commit_at: one.segment().unwrap().first_commit_at,
                     last_commit_at: one.segment().unwrap().last_commit_at,
+                    is_schema_replayable: one.segment().unwrap().schema_replayable,
                 })
                 .collect(),
         )

@@ -92,6 +92,7 @@ impl Bench {
             name: "wedsync",
             wishes: ProtectWishes::default(),
             level: 1,
+            parse_statement: keepsake_domain::no_plain_statement,
         }
     }
 

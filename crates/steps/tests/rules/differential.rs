@@ -111,6 +111,7 @@ async fn capturing<T>(
         name: "wedsync",
         wishes: ProtectWishes::default(),
         level: 1,
+        parse_statement: keepsake_domain::no_plain_statement,
     };
     act(capture).await
 }

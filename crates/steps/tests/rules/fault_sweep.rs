@@ -254,13 +254,19 @@ async fn a_second_fault_anywhere_on_the_way_down_converges() {
 const OF_A_CAPTURE: &str = "no backup's run makes it; capture_run has tests of runs that die around it";
 
 /// Operations that no run makes, and why.
-const NOT_IN_A_RUN: [(&str, &str); 17] = [
+const NOT_IN_A_RUN: [(&str, &str); 20] = [
     ("CaptureLog.capture_facts", OF_A_CAPTURE),
     ("CaptureLog.note_captured", OF_A_CAPTURE),
     ("CaptureLog.note_chain", OF_A_CAPTURE),
+    (
+        "CaptureLog.note_copy_failure",
+        "copies of changes are no part of a backup's run; copy_run has tests of them",
+    ),
     ("CaptureLog.note_position", OF_A_CAPTURE),
+    ("CaptureLog.note_probe", "as CaptureLog.note_copy_failure"),
     ("CaptureLog.note_slot", "as GovernedSlot.look"),
     ("CaptureLog.position", OF_A_CAPTURE),
+    ("CaptureLog.probed", "as CaptureLog.note_copy_failure"),
     ("GovernedSlot.look", "the governor is no part of a run; it has tests of its own"),
     ("GovernedSlot.release_tables", "as GovernedSlot.look"),
     ("GovernedSlot.drop_slot", "as GovernedSlot.look"),
@@ -312,6 +318,7 @@ async fn the_sweep_knows_every_operation_of_every_port() {
     }
     swept.extend(crate::capture::operations().await);
     swept.extend(crate::applying::operations().await);
+    swept.extend(crate::schema_replay::operations().await);
     let left_out: BTreeSet<String> =
         NOT_IN_A_RUN.iter().map(|(operation, _)| (*operation).to_owned()).collect();
     assert_eq!(swept.intersection(&left_out).collect::<Vec<_>>(), [""; 0], "swept, and said not to be");
@@ -330,6 +337,7 @@ async fn the_sweep_knows_every_operation_of_every_port() {
             "GovernedSlot",
             "Holds",
             "Repository",
+            "SchemaTarget",
             "Clock",
         ])
         .collect();

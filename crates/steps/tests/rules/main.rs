@@ -18,6 +18,7 @@ mod manifest_last;
 mod negative_controls;
 mod next_part;
 mod repository_alone;
+mod schema_replay;
 mod source_limits;
 mod telling;
 mod throwaway_instance;

@@ -15,9 +15,9 @@ use keepsake_steps::ports::{
     ChunkReceiver, ChunkSender, CompletedBackup, Copies, CopyRecord, DatabaseShape, Execution, Executions,
     FailureRecord, HeldSnapshot, Holds, Instance, InstanceSpec, Instances, InstancesError, KeyHolder,
     KeyHolderError, Lease, Leases, LiveHold, LoadedPart, Mark, NewExecution, Notices, NoticesError, Policies,
-    Policy, ProtectWishes, Protection, RowReader, RowWriter, RunningTest, SchemaSection, Secrets,
-    SecretsError, Source, SourceError, SourceFacts, Target, TargetError, TargetFacts, TestOutcome, Tests,
-    Unprotected,
+    Policy, ProtectWishes, Protection, RowReader, RowWriter, RunningTest, SchemaSection, SchemaTarget,
+    Secrets, SecretsError, Source, SourceError, SourceFacts, Target, TargetError, TargetFacts, TestOutcome,
+    Tests, Unprotected,
 };
 use std::time::Duration;
 use uuid::Uuid;
@@ -149,4 +149,10 @@ faulty! { ChangeTarget fails with TargetError;
     fn change_applier() -> Box<dyn ChangeApplier> as FaultyChangeApplier;
     fn end_changes(as_of_backup: &[keepsake_domain::TableName]) -> ();
     fn numbers_in_use() -> Vec<keepsake_steps::ports::NumberInUse>;
+}
+
+faulty! { SchemaTarget fails with TargetError;
+    fn out_of_reach(roles: &[String]) -> Vec<String>;
+    fn defined() -> u64;
+    fn define(number: u64, statement: &keepsake_domain::SchemaStatement) -> ();
 }

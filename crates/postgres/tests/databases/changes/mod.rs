@@ -35,7 +35,8 @@ async fn protected(db: &Database) -> (PostgresChanges, Protection) {
 
 /// As where no event trigger may be made.
 async fn unwatched(db: &Database) {
-    db.run("DROP EVENT TRIGGER keepsake_capture_ddl; DROP EVENT TRIGGER keepsake_capture_drop").await;
+    db.run("DROP EVENT TRIGGER keepsake_capture_start; DROP EVENT TRIGGER keepsake_capture_ddl; DROP EVENT TRIGGER keepsake_capture_drop")
+        .await;
 }
 
 async fn open(changes: &PostgresChanges, from: Lsn) -> Box<dyn ChangeStream> {

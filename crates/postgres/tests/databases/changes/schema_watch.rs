@@ -1,6 +1,7 @@
 //! What watches the schema: whom it takes in and out, what it tells, and that it is in nobody's way.
 
 use super::*;
+use keepsake_domain::DdlMessage;
 use serde_json::Value;
 
 async fn published(changes: &PostgresChanges) -> Vec<String> {
@@ -203,9 +204,14 @@ async fn the_stream_tells_who_defined_what_and_where() {
     let (told, _) = told(&changes, protection.lsn).await;
     let [schema, made, dropped] = told.as_slice() else { panic!("{told:?}") };
     assert_eq!(schema["command"], "CREATE SCHEMA");
+    let mut made = made.clone();
+    for looked in ["before", "after"] {
+        let fingerprint = made.as_object_mut().unwrap().remove(looked);
+        assert_eq!(fingerprint.unwrap().as_str().map(str::len), Some(64), "{looked}");
+    }
     assert_eq!(
-        *made,
-        serde_json::json!({"command": "CREATE TABLE", "objects_total": 4, "role": role, "search_path": "theirs, public",
+        made,
+        serde_json::json!({"command": "CREATE TABLE", "objects_total": 4, "role": role, "search_path": "theirs, public", "inherits": false,
             "statement": "CREATE TABLE t (n serial PRIMARY KEY)",
             "objects": ["sequence theirs.t_n_seq", "table theirs.t", "index theirs.t_pkey", "sequence theirs.t_n_seq"]})
     );
@@ -213,6 +219,51 @@ async fn the_stream_tells_who_defined_what_and_where() {
         (&dropped["command"], &dropped["objects"][0]),
         (&"DROP TABLE".into(), &"table theirs.t".into())
     );
+}
+
+/// Whatever a schema holds, on every major: what a statement's transaction sees is what the boundaries see.
+pub async fn the_watch_sees_the_schema_that_the_boundaries_see(db: &Database) {
+    let changes = fingerprint::begin(db).await;
+    let from = changes.protect(&ProtectWishes::default()).await.unwrap().lsn;
+    db.run("TRUNCATE t").await;
+    db.run_each(fingerprint::DEFINITIONS).await;
+    let (_, from) = told(&changes, from).await;
+    let fingerprint = async || changes.boundary().await.unwrap().schema_fingerprint;
+    let before = fingerprint().await;
+    let user = db.client().await;
+    let set = "SET quote_all_identifiers = on; SET extra_float_digits = 0; SET bytea_output = escape; SET DateStyle = 'German'";
+    user.batch_execute(set).await.unwrap();
+    for sql in [
+        "CREATE TABLE fresh (id serial PRIMARY KEY, x text UNIQUE)",
+        "ALTER TABLE fresh ADD COLUMN y text",
+        "CREATE INDEX ON fresh (y)",
+        "COMMENT ON COLUMN fresh.y IS 'x'",
+    ] {
+        user.batch_execute(sql).await.unwrap();
+    }
+    let after = fingerprint().await;
+    let (whole, from) = told(&changes, from).await;
+    let whole: Vec<DdlMessage> =
+        whole.iter().map(|one| serde_json::from_value(one.clone()).unwrap()).collect();
+    assert_eq!(whole.len(), 4);
+    assert!(keepsake_domain::is_all_told(&before, &after, &whole), "{whole:#?}");
+    // Nobody looks for what cannot be run again by itself, and who makes tables in a function waits for nothing.
+    for sql in [
+        "DO $$ BEGIN CREATE TABLE inside (id integer PRIMARY KEY); END $$",
+        "CREATE SCHEMA apart",
+        "CREATE TABLE copied AS SELECT 1 AS n",
+        "ALTER TABLE fresh DROP COLUMN y",
+    ] {
+        db.run(sql).await;
+    }
+    let (other, _) = told(&changes, from).await;
+    let looked: Vec<bool> = other.iter().map(|one| one["after"].is_string()).collect();
+    assert_eq!(looked, [false, false, false, false, true], "a column that is dropped is told twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fingerprints_in_the_stream_are_those_of_the_boundaries() {
+    the_watch_sees_the_schema_that_the_boundaries_see(&Database::source().await).await;
 }
 
 /// Each of these breaks what watches in another way; the user's statements must not notice.

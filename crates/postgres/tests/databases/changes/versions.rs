@@ -9,6 +9,7 @@ async fn every_major_streams_and_lets_its_users_write() {
         let db = Database::on(&variable).await;
         harm::no_users_statement_fails(&db, major).await;
         schema_watch::every_definition_is_told(&Database::on(&variable).await).await;
+        schema_watch::the_watch_sees_the_schema_that_the_boundaries_see(&Database::on(&variable).await).await;
         fingerprint::definitions_count_and_nothing_else_does(&Database::on(&variable).await).await;
     }
 }

@@ -1,0 +1,180 @@
+//! Changes of the schema between a full backup and a point: what a restore runs again, and what ends its way.
+
+use crate::database::{Database, Server};
+use crate::protected::{Protected, without_sequences};
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+const SCHEMA: &str = "
+    CREATE TABLE guests (id serial PRIMARY KEY, name text UNIQUE, note text);
+    CREATE TABLE empty (id integer PRIMARY KEY);
+    CREATE TABLE lines (line text, n integer); ALTER TABLE lines REPLICA IDENTITY FULL;
+    INSERT INTO guests (name, note) SELECT 'guest ' || n, repeat(md5(n::text), 200) FROM generate_series(1, 50) n;
+    INSERT INTO lines SELECT 'line', n / 2 FROM generate_series(1, 20) n";
+
+/// Each line is sent by itself, as clients do.
+fn script(database: &Database, lines: &str) {
+    let mut psql = Command::new("psql")
+        .args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--dbname", &database.url()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    psql.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    assert!(psql.wait().unwrap().success(), "{lines}");
+}
+
+/// The source at a time.
+struct Then {
+    lsn: String,
+    rows: Vec<String>,
+    schema: String,
+}
+
+fn now(source: &Database) -> Then {
+    let lsn = source.sql("SELECT pg_current_wal_insert_lsn()").trim().to_owned();
+    Then { lsn, rows: without_sequences(&source.rows()), schema: schema(source) }
+}
+
+/// Without what belongs to our publication: a new table is captured on the source only.
+fn schema(database: &Database) -> String {
+    let schema = database.schema();
+    let is_ours =
+        |line: &&str| line.starts_with("keepsake_pitr_") || line.starts_with("ALTER PUBLICATION keepsake_");
+    schema.lines().filter(|line| !is_ours(line)).collect::<Vec<_>>().join("\n")
+}
+
+/// What the history does, one point behind each.
+const HISTORY: [&str; 6] = [
+    "INSERT INTO guests (name) VALUES ('early'); UPDATE guests SET name = 'second' WHERE id = 2; DELETE FROM lines WHERE n = 3;",
+    "ALTER TABLE guests ADD COLUMN seat text, ADD \"is Here\" boolean;
+     ALTER TABLE lines ADD COLUMN more integer;
+     ALTER TABLE empty ADD COLUMN x text;
+     INSERT INTO guests (name, seat) VALUES ('with a seat', 'a1'); UPDATE guests SET seat = 'b' || id WHERE id < 20;
+     UPDATE guests SET name = 'moved' WHERE id = 30; DELETE FROM guests WHERE id = 31;
+     UPDATE lines SET more = n WHERE n = 4; DELETE FROM lines WHERE n = 5; INSERT INTO empty VALUES (1, 'x');",
+    "BEGIN;
+     CREATE TABLE \"The Tables\" (id serial PRIMARY KEY, guest integer UNIQUE, made timestamptz DEFAULT now(), words jsonb DEFAULT '{}');
+     INSERT INTO \"The Tables\" (guest) SELECT id FROM guests WHERE id < 10;
+     COMMIT;
+     UPDATE \"The Tables\" SET words = '{\"a\": 1}' WHERE guest = 2; DELETE FROM \"The Tables\" WHERE guest = 3;",
+    "CREATE INDEX by_seat ON guests (seat, name);
+     CREATE UNIQUE INDEX ON \"The Tables\" (guest, id);
+     COMMENT ON COLUMN guests.seat IS 'where one sits';
+     COMMENT ON TABLE \"The Tables\" IS 'one for each guest';
+     UPDATE guests SET seat = 'c1' WHERE id = 40;",
+    "BEGIN; SAVEPOINT s; CREATE TABLE never (id integer PRIMARY KEY); ROLLBACK TO s;
+     ALTER TABLE \"The Tables\" ADD COLUMN note varchar(20); COMMIT;
+     CREATE TABLE IF NOT EXISTS guests (id integer PRIMARY KEY);
+     TRUNCATE lines; INSERT INTO lines VALUES ('new', 1, 2); INSERT INTO \"The Tables\" (guest, note) VALUES (77, 'x');",
+    "INSERT INTO guests (name) VALUES ('last'); DELETE FROM \"The Tables\" WHERE guest = 4;",
+];
+
+#[test]
+fn a_restore_to_any_point_behind_plain_changes_of_the_schema_is_what_the_source_was_then() {
+    let protected = Protected::with(SCHEMA);
+    protected.backup();
+    let source = &protected.source;
+    let mut points = vec![];
+    for (number, lines) in HISTORY.iter().enumerate() {
+        script(source, lines);
+        points.push(now(source));
+        if number % 2 == 1 {
+            protected.capture_with(keepsake_statements::plain_statement);
+        }
+    }
+    let window = protected.window();
+    assert_eq!(window["gaps"], serde_json::json!([]), "{window}");
+    for (number, then) in points.iter().enumerate() {
+        let target = Database::empty(Server::Target);
+        let restored = protected.restore(&target, &["--lsn", &then.lsn, "--json"]).ok().json();
+        assert_eq!(restored["certificate"]["verdict"], "passed", "point {number}");
+        assert_eq!(without_sequences(&target.rows()), then.rows, "point {number}");
+        assert_eq!(schema(&target), then.schema, "point {number}");
+        let repeated = &restored["certificate"]["recovered"]["schema_statements"];
+        let repeated = repeated.as_array().map_or(0, Vec::len);
+        assert_eq!(repeated, [0, 3, 4, 8, 9, 9][number], "point {number}");
+        target.sql("INSERT INTO guests (name) VALUES ('next')");
+    }
+}
+
+/// Each of them, and what it is.
+const MARKED: [(&str, &str); 9] = [
+    ("code", "DO $$ BEGIN ALTER TABLE guests ADD COLUMN a text; END $$"),
+    ("rows that a query makes", "CREATE TABLE made AS SELECT 1 AS n"),
+    ("a value in rows that are there", "ALTER TABLE guests ADD COLUMN b integer DEFAULT 7"),
+    ("two statements at once", "ALTER TABLE guests ADD COLUMN c text; ALTER TABLE guests ADD COLUMN d text"),
+    ("a column less", "ALTER TABLE guests DROP COLUMN note"),
+    ("a table whose changes are not captured", "CREATE TABLE bare (id integer)"),
+    ("a child with it", "CREATE TABLE child (x text) INHERITS (guests)"),
+    ("a table with a child", "ALTER TABLE guests ADD COLUMN e text"),
+    ("rights", "GRANT SELECT ON guests TO PUBLIC"),
+];
+
+#[test]
+fn a_change_of_the_schema_that_is_not_plain_ends_what_can_be_restored_to_as_ever() {
+    let protected = Protected::with(SCHEMA);
+    protected.backup();
+    for (what, sql) in MARKED {
+        protected.source.sql(sql);
+        protected.capture_with(keepsake_statements::plain_statement);
+        let manifest = protected.newest_manifest();
+        assert_eq!(manifest["schema_changed"], true, "{what}");
+        assert_eq!(manifest["schema_replayable"], serde_json::Value::Null, "{what}");
+    }
+    let target = Database::empty(Server::Target);
+    let plan = protected.restore(&target, &["--latest", "--plan"]).ok().stdout;
+    assert!(plan.contains("NOT FURTHER the schema changed"), "{plan}");
+}
+
+#[test]
+fn a_change_of_the_schema_that_nobody_told_of_is_found_beside_one_that_was_told() {
+    let protected = Protected::with(SCHEMA);
+    let source = &protected.source;
+    let plain = |number: u32| format!("ALTER TABLE guests ADD COLUMN plain_{number} text");
+    let hidden = |number: u32| {
+        source.sql("ALTER EVENT TRIGGER keepsake_capture_ddl DISABLE");
+        source.sql(&format!("ALTER TABLE guests ADD COLUMN hidden_{number} text"));
+        source.sql("ALTER EVENT TRIGGER keepsake_capture_ddl ENABLE ALWAYS");
+    };
+    let replayable = || {
+        protected.capture_with(keepsake_statements::plain_statement);
+        protected.newest_manifest()["schema_replayable"] == true
+    };
+    source.sql(&plain(1));
+    assert!(replayable());
+    hidden(2);
+    source.sql(&plain(2));
+    assert!(!replayable(), "before it");
+    source.sql(&plain(3));
+    hidden(3);
+    assert!(!replayable(), "behind it");
+    source.sql(&plain(4));
+    hidden(4);
+    source.sql(&plain(5));
+    assert!(!replayable(), "between two");
+    // Two at the same time: neither saw the other.
+    let first = source.open_transaction("CREATE TABLE one (id integer PRIMARY KEY)");
+    source.sql("ALTER TABLE guests ADD COLUMN plain_6 text");
+    drop(first);
+    assert!(replayable(), "of which one was given up");
+    source.sql(&plain(7));
+    assert!(replayable());
+}
+
+#[test]
+fn roles_that_the_target_lacks_are_named_before_anything_is_changed() {
+    let protected = Protected::with(SCHEMA);
+    protected.backup();
+    let role = format!("replay_{}", protected.source.name);
+    protected.source.sql(&format!("CREATE ROLE {role} SUPERUSER"));
+    script(&protected.source, &format!("SET ROLE {role};\nALTER TABLE guests ADD COLUMN seat text;"));
+    protected.capture_with(keepsake_statements::plain_statement);
+    protected.source.sql(&format!("DROP ROLE {role}"));
+    let target = Database::empty(Server::Target);
+    protected.restore(&target, &["--latest"]).failed(12, &["as which nothing can be run here", &role]);
+    assert!(target.rows().iter().all(|line| line.trim().is_empty()), "nothing was changed");
+    let without = ["--latest", "--missing-roles", "skip-ownership"];
+    protected.restore(&target, &without).ok();
+    assert_eq!(target.sql("SELECT count(*) FROM guests WHERE seat IS NULL").trim(), "50");
+}

@@ -1,0 +1,53 @@
+//! Statements that changed the source's schema, run again.
+
+use crate::session::Session;
+use keepsake_domain::{SchemaStatement, quote_identifier};
+use keepsake_steps::ports::TargetError;
+
+const MAKE: &str =
+    "CREATE TABLE IF NOT EXISTS keepsake_restore.schema_statements (number bigint PRIMARY KEY)";
+
+pub(super) async fn out_of_reach(session: &Session, roles: &[String]) -> Result<Vec<String>, TargetError> {
+    let sql = "SELECT wanted FROM unnest($1::text[]) wanted LEFT JOIN pg_roles r ON r.rolname = wanted
+        WHERE r.oid IS NULL OR NOT pg_has_role(r.oid, 'MEMBER') ORDER BY 1";
+    let rows = session.all("look for roles that changed the schema", sql, &[&roles]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+pub(super) async fn defined(session: &Session) -> Result<u64, TargetError> {
+    let act = "read how far the schema stands";
+    session.run(act, MAKE).await?;
+    let row = session.one(act, "SELECT max(number) FROM keepsake_restore.schema_statements", &[]).await?;
+    Ok(row.get::<_, Option<i64>>(0).map_or(0, i64::unsigned_abs))
+}
+
+/// `role` is `None` where nothing is given to its owners.
+pub(super) async fn define(
+    session: &Session,
+    number: u64,
+    statement: &SchemaStatement,
+    role: Option<&str>,
+) -> Result<(), TargetError> {
+    let act = format!("run {} ({}) again", statement.command, statement.objects.join(", "));
+    session.run(&act, "BEGIN").await?;
+    let note =
+        "INSERT INTO keepsake_restore.schema_statements VALUES ($1) ON CONFLICT DO NOTHING RETURNING number";
+    if session.all(&act, note, &[&number.cast_signed()]).await?.is_empty() {
+        return Ok(session.run(&act, "ROLLBACK").await?);
+    }
+    let path = "SELECT set_config('search_path', $1, true)";
+    session.all(&act, path, &[&statement.search_path]).await?;
+    if let Some(role) = role {
+        session.run(&act, &format!("SET LOCAL ROLE {}", quote_identifier(role))).await?;
+    }
+    session.run(&act, &statement.statement).await?;
+    session.run(&act, "RESET ROLE").await?;
+    let relations: Vec<&String> = statement.relations().collect();
+    let missing = "SELECT wanted FROM unnest($1::text[]) wanted
+        WHERE pg_catalog.to_regclass(pg_catalog.substring(wanted, ' (.*)')) IS NULL";
+    if let Some(row) = session.all(&act, missing, &[&relations]).await?.first() {
+        let said = format!("{} is not there, and was on the source", row.get::<_, String>(0));
+        return Err(session.strange(&act, said).into());
+    }
+    Ok(session.run(&act, "COMMIT").await?)
+}

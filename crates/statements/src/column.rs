@@ -1,0 +1,161 @@
+//! Columns: of types that every server has, filled with constants, numbers and the time.
+
+use pg_query::NodeEnum;
+use pg_query::protobuf::{ColumnDef, ConstrType, Constraint, FuncCall, Node, TypeName};
+
+/// Types without code of a user's behind them, as PostgreSQL's grammar calls them and as people do.
+const TYPES: [&str; 34] = [
+    "bool",
+    "bpchar",
+    "bytea",
+    "char",
+    "cidr",
+    "date",
+    "float4",
+    "float8",
+    "inet",
+    "int2",
+    "int4",
+    "int8",
+    "interval",
+    "json",
+    "jsonb",
+    "macaddr",
+    "numeric",
+    "text",
+    "time",
+    "timestamp",
+    "timestamptz",
+    "timetz",
+    "uuid",
+    "varchar",
+    "bit",
+    "varbit",
+    "point",
+    "tsvector",
+    "int4range",
+    "int8range",
+    "numrange",
+    "daterange",
+    "tsrange",
+    "tstzrange",
+];
+/// Types that make a sequence.
+const SERIALS: [&str; 6] = ["smallserial", "serial2", "serial", "serial4", "bigserial", "serial8"];
+/// Functions that a default may call, without arguments.
+const FUNCTIONS: [&str; 5] =
+    ["clock_timestamp", "gen_random_uuid", "now", "statement_timestamp", "transaction_timestamp"];
+
+pub(crate) struct Column<'a> {
+    pub name: String,
+    pub has_sequence: bool,
+    pub constraints: Vec<&'a Constraint>,
+}
+
+/// A column, if all of it is plain.
+pub(crate) fn column(definition: &ColumnDef) -> Option<Column<'_>> {
+    let beside = ColumnDef { is_local: true, ..ColumnDef::default() };
+    let rest = ColumnDef {
+        colname: String::new(),
+        type_name: None,
+        constraints: Vec::new(),
+        location: 0,
+        ..definition.clone()
+    };
+    let type_name = definition.type_name.as_ref()?;
+    let is_serial = is_of(type_name, &SERIALS) && type_name.array_bounds.is_empty();
+    if rest != beside || !(is_serial || is_of(type_name, &TYPES)) {
+        return None;
+    }
+    let constraints = definition.constraints.iter().map(constraint).collect::<Option<Vec<_>>>()?;
+    let is_identity = constraints.iter().any(|one| one.contype() == ConstrType::ConstrIdentity);
+    Some(Column { name: definition.colname.clone(), has_sequence: is_serial || is_identity, constraints })
+}
+
+fn is_of(found: &TypeName, types: &[&str]) -> bool {
+    let beside = TypeName {
+        names: found.names.clone(),
+        typmods: found.typmods.clone(),
+        typemod: found.typemod,
+        array_bounds: found.array_bounds.clone(),
+        location: found.location,
+        ..TypeName::default()
+    };
+    let names: Option<Vec<&str>> = found.names.iter().map(string).collect();
+    let name = match names.as_deref() {
+        Some([name] | ["pg_catalog", name]) => *name,
+        _ => return false,
+    };
+    let constants = found.typmods.iter().all(|one| matches!(one.node, Some(NodeEnum::AConst(_))));
+    *found == beside && types.contains(&name) && constants
+}
+
+fn constraint(node: &Node) -> Option<&Constraint> {
+    let Some(NodeEnum::Constraint(found)) = node.node.as_ref() else { return None };
+    let fits = match found.contype() {
+        ConstrType::ConstrNull
+        | ConstrType::ConstrNotnull
+        | ConstrType::ConstrPrimary
+        | ConstrType::ConstrUnique
+        | ConstrType::ConstrIdentity => found.raw_expr.is_none(),
+        ConstrType::ConstrDefault => found.raw_expr.as_ref().is_some_and(|value| is_plain_value(value)),
+        _ => false,
+    };
+    (fits && is_plain(found)).then_some(found)
+}
+
+/// Whether nothing stands in it but its kind, its name, its columns, its value, and when an identity is drawn.
+pub(crate) fn is_plain(found: &Constraint) -> bool {
+    let beside = Constraint {
+        contype: found.contype,
+        conname: found.conname.clone(),
+        is_enforced: found.is_enforced,
+        initially_valid: found.initially_valid,
+        raw_expr: found.raw_expr.clone(),
+        generated_when: found.generated_when.clone(),
+        nulls_not_distinct: found.nulls_not_distinct,
+        keys: found.keys.clone(),
+        location: found.location,
+        ..Constraint::default()
+    };
+    *found == beside
+}
+
+fn is_plain_value(value: &Node) -> bool {
+    match value.node.as_ref() {
+        Some(NodeEnum::AConst(_) | NodeEnum::SqlvalueFunction(_)) => true,
+        Some(NodeEnum::TypeCast(cast)) => {
+            let is_constant = |arg: &Node| matches!(arg.node, Some(NodeEnum::AConst(_)));
+            cast.arg.as_ref().is_some_and(|arg| is_constant(arg))
+                && cast.type_name.as_ref().is_some_and(|name| is_of(name, &TYPES))
+        }
+        Some(NodeEnum::FuncCall(call)) => is_plain_call(call),
+        _ => false,
+    }
+}
+
+fn is_plain_call(call: &FuncCall) -> bool {
+    let beside = FuncCall {
+        funcname: call.funcname.clone(),
+        funcformat: call.funcformat,
+        location: call.location,
+        ..FuncCall::default()
+    };
+    let names: Option<Vec<&str>> = call.funcname.iter().map(string).collect();
+    let name = match names.as_deref() {
+        Some([name] | ["pg_catalog", name]) => *name,
+        _ => return false,
+    };
+    *call == beside && FUNCTIONS.contains(&name)
+}
+
+pub(crate) fn string(node: &Node) -> Option<&str> {
+    match node.node.as_ref() {
+        Some(NodeEnum::String(text)) => Some(&text.sval),
+        _ => None,
+    }
+}
+
+pub(crate) fn column_names(keys: &[Node]) -> Option<Vec<String>> {
+    keys.iter().map(|key| string(key).map(str::to_owned)).collect()
+}

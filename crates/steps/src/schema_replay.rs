@@ -1,0 +1,166 @@
+//! Changes of the schema between a full backup and a point in time: run again where that changes no row.
+//!
+//! Tables and columns are made before any row is loaded, so that rows of all times lie in the tables of the point: a column
+//! that was added later is NULL in rows of before, as the source made it. Indexes and comments follow behind everything else.
+
+use crate::StepError;
+use crate::ports::{Chunk, ChunkReceiver, SchemaTarget};
+use crate::replay_changes::Replay;
+use crate::restore_backup::Restore;
+use crate::streams::download_opened;
+use keepsake_archive::{CopyText, Part, RowsHasher};
+use keepsake_domain::{
+    FailureClass, RestoredDatabase, RestoredTable, RowsDigest, SchemaEffect, SchemaStatement, SequenceValue,
+    TableName,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Which statements of a replay are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SchemaPhase {
+    /// Those that make tables and columns: behind pre-data, before any row.
+    BeforeRows,
+    /// All others: when indexes and constraints of the backup stand.
+    BehindAll,
+}
+
+impl SchemaPhase {
+    fn has(self, statement: &SchemaStatement) -> bool {
+        (statement.effect == SchemaEffect::Nothing) == (self == Self::BehindAll)
+    }
+}
+
+/// Refuses statements that cannot be run as whom they were run, before anything is changed.
+///
+/// # Errors
+/// [`FailureClass::Permanent`] naming the roles.
+pub async fn refuse_roles(
+    target: &dyn SchemaTarget,
+    statements: &[SchemaStatement],
+) -> Result<(), StepError> {
+    let roles: BTreeSet<String> = statements.iter().map(|statement| statement.role.clone()).collect();
+    let roles: Vec<String> = roles.into_iter().collect();
+    let beyond = target.out_of_reach(&roles).await?;
+    if beyond.is_empty() {
+        return Ok(());
+    }
+    Err(StepError::found(
+        FailureClass::Permanent,
+        format!("the schema was changed by roles as which nothing can be run here: {}", beyond.join(", ")),
+        "nothing was changed on the target",
+        "create these roles, or restore as a member of them, or to a point before: keepsake restore --plan shows what changed",
+    ))
+}
+
+/// Runs the statements of one phase, in their order. A second call runs what does not stand yet.
+///
+/// # Errors
+/// [`FailureClass::Conflict`] when an earlier call ran more than these; as [`SchemaTarget::define`].
+pub async fn define_schema(
+    target: &dyn SchemaTarget,
+    statements: &[SchemaStatement],
+    phase: SchemaPhase,
+) -> Result<(), StepError> {
+    let numbered = (1..).zip(statements);
+    if target.defined().await? > statements.len() as u64 {
+        return Err(StepError::found(
+            FailureClass::Conflict,
+            "an earlier restore brought the target's schema to a later point",
+            "the backup is untouched; the target is not a complete restore",
+            "restore into a new empty database",
+        ));
+    }
+    for (number, statement) in numbered.filter(|(_, statement)| phase.has(statement)) {
+        target.define(number, statement).await?;
+    }
+    Ok(())
+}
+
+/// What the backup holds in the schema of the point: new tables are empty, and rows have NULL in columns that were added. Their
+/// sums are taken from the archive, and not from the target.
+pub(crate) async fn base_under(restore: &Restore, replay: &Replay) -> Result<RestoredDatabase, StepError> {
+    let mut base = restore.backup.manifest.expected();
+    let mut added: BTreeMap<&TableName, usize> = BTreeMap::new();
+    for statement in &replay.statements {
+        base.objects.extend(statement.relations().cloned());
+        match &statement.effect {
+            SchemaEffect::Nothing => {}
+            SchemaEffect::NewTable { table, .. } => {
+                let (table, rows_digest) = (table.clone(), RowsDigest::default());
+                base.tables.push(RestoredTable { table, rows: 0, rows_digest });
+            }
+            SchemaEffect::NewColumns { table, columns } => *added.entry(table).or_default() += columns.len(),
+        }
+    }
+    base.objects.sort_unstable();
+    base.objects.dedup();
+    for table in base.tables.iter_mut().filter(|table| table.rows > 0) {
+        if let Some(columns) = added.get(&table.table) {
+            table.rows_digest = widened(restore, &table.table, *columns).await?;
+        }
+    }
+    Ok(base)
+}
+
+/// The digest of a table's rows with so many more columns, all NULL.
+async fn widened(restore: &Restore, table: &TableName, columns: usize) -> Result<RowsDigest, StepError> {
+    let mut digest = RowsDigest::default();
+    for part in restore.backup.manifest.parts.iter().filter(|part| part.table == *table) {
+        digest += widened_part(restore, part, columns).await?.rows_digest;
+    }
+    Ok(digest)
+}
+
+async fn widened_part(restore: &Restore, part: &Part, columns: usize) -> Result<CopyText, StepError> {
+    let mut more = "\t\\N".repeat(columns);
+    if part.columns.is_empty() {
+        more.remove(0);
+    }
+    let widen = |plain| widen(plain, more, part.table.to_string());
+    download_opened(restore.repository.as_ref(), &part.object, Some(part.content), &restore.identity, widen)
+        .await
+}
+
+async fn widen(mut plain: ChunkReceiver, more: String, what: String) -> Result<CopyText, StepError> {
+    let mut hasher = RowsHasher::new();
+    loop {
+        match plain.recv().await {
+            Some(Chunk::Data(bytes)) => {
+                for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+                    match line.strip_suffix(b"\n") {
+                        Some(row) => {
+                            [row, more.as_bytes(), b"\n"].iter().for_each(|part| hasher.update(part))
+                        }
+                        None => hasher.update(line),
+                    }
+                }
+            }
+            Some(Chunk::End) => break,
+            None => return Err(StepError::WorkerDied { what: format!("reading rows of table {what}") }),
+        }
+    }
+    hasher.finish().map_err(|torn| {
+        StepError::found(
+            FailureClass::Integrity,
+            format!("rows of table {what}: {torn}"),
+            "the backup is untouched; the target is not a complete restore",
+            "restore from a copy",
+        )
+    })
+}
+
+/// Sequences stand as at the end of a segment, which may lie behind statements that make more of them.
+pub(crate) fn sequences_at_target(
+    base: &[SequenceValue],
+    replay: &Replay,
+    mut values: Vec<SequenceValue>,
+) -> Vec<SequenceValue> {
+    let manifests = || replay.segments.iter().filter_map(|segment| segment.standing.segment());
+    if manifests().any(|segment| segment.schema_replayable) {
+        values.retain(|value| {
+            base.iter().any(|one| one.sequence == value.sequence)
+                || replay.statements.iter().any(|statement| statement.makes(&value.sequence))
+        });
+    }
+    values
+}
