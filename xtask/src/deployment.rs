@@ -106,6 +106,8 @@ impl Deployment {
             // A cluster is up within seconds, also on a busy machine; a test waits until an instance is given up.
             "InstanceLooks=60".to_owned(),
             "MapConcurrency=2".to_owned(),
+            // So that a continuous capture is relayed while a test looks on.
+            "CaptureSeconds=3".to_owned(),
         ];
         sam_deploy(cloud, "infra/template.yaml", STACK, REGION, &parameters)?;
         self.outputs = outputs(cloud, STACK, REGION)?;

@@ -5,7 +5,7 @@ use crate::source::{TestSource, rows};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-const SCHEMA: &str = "
+pub const SCHEMA: &str = "
     create table weddings (id bigint generated always as identity primary key, couple text not null);
     create table guests (id bigserial primary key, wedding bigint references weddings, name text);
     create table notes (said text);
@@ -146,7 +146,7 @@ async fn a_capture_that_fails_is_recorded_and_told_and_the_governor_looks_after_
 }
 
 /// Waits for the full that a capture started, and for its end: there are so many of this source then.
-async fn wait_for_full(cloud: &Cloud, source: &TestSource, capture: &Ended, number: i64) -> Ended {
+pub async fn wait_for_full(cloud: &Cloud, source: &TestSource, capture: &Ended, number: i64) -> Ended {
     let states = cloud.states(&capture.arn);
     assert!(states.contains(&"StartFull".to_owned()), "{states:?}");
     let sql = "select count(*), max(e.execution_id collate \"C\") filter (where e.started_at = l.newest) \

@@ -90,6 +90,13 @@ impl Cloud {
         Command::new(self.text("keepsake")).args(arguments).output().unwrap()
     }
 
+    /// The same in another region, without the recovery key.
+    pub fn keepsake_in(&self, region: &str, arguments: &[&str]) -> std::process::Output {
+        let mut keepsake = Command::new(self.text("keepsake"));
+        keepsake.args(arguments).env("AWS_REGION", region).env("AWS_DEFAULT_REGION", region);
+        keepsake.output().unwrap()
+    }
+
     pub async fn catalog(&self) -> Client {
         connect(self.environment["postgres"]["catalog"]["url"].as_str().unwrap()).await
     }
@@ -101,7 +108,12 @@ impl Cloud {
 
     /// A capture of a policy's changes, to its end.
     pub fn capture(&self, policy: &str) -> Ended {
-        self.wait(&self.start_machine("IncrementalStateMachineArn", policy).unwrap())
+        self.wait(&self.start_capture(policy))
+    }
+
+    /// A capture of a policy's changes, begun.
+    pub fn start_capture(&self, policy: &str) -> String {
+        self.start_machine("IncrementalStateMachineArn", policy).unwrap()
     }
 
     /// One look of the governor, as its schedule makes it.

@@ -6,6 +6,8 @@
 
 mod captures;
 mod cloud;
+mod continuous;
+mod copies;
 mod events;
 mod failures;
 mod interrupted;

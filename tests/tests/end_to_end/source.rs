@@ -13,7 +13,8 @@ pub struct TestSource {
 }
 
 impl TestSource {
-    /// Makes a database with what `schema` says, and a policy for it; `policy` overrides the policy's fields.
+    /// Makes a database with what `schema` says, and a policy for it; `policy` overrides the policy's fields, and may name
+    /// `locations` that are declared beside it.
     pub async fn create(cloud: &Cloud, schema: &str, policy: Value) -> Self {
         let name = format!("s{}", &Uuid::now_v7().simple().to_string()[16..]);
         let admin = connect(&cloud.source_url()).await;
@@ -86,11 +87,14 @@ impl TestSource {
             "notify_success": true,
             "test_restore": true,
         });
+        let mut overrides = overrides;
+        let locations = overrides.as_object_mut().unwrap().remove("locations").unwrap_or_else(|| json!([]));
         for (name, value) in overrides.as_object().unwrap() {
             policy[name] = value.clone();
         }
         let declaration = json!({
             "sources": [{"name": self.name, "provider": "plain", "connection_secret": self.secret}],
+            "locations": locations,
             "policies": [policy],
         });
         let folder = tempfile::tempdir().unwrap();
@@ -111,12 +115,28 @@ impl TestSource {
         self.restore_with(cloud, repository, &["--backup", &backup_id]).await
     }
 
-    async fn restore_with(&self, cloud: &Cloud, repository: &str, what: &[&str]) -> Client {
+    /// Restores from the second region with nothing but what it has: the copy, and the key's replica there.
+    pub async fn restore_in_second_region(&self, cloud: &Cloud, what: &[&str]) -> Client {
+        let repository = cloud.text("copy_repository");
+        let backup_id = self.newest_backup(cloud, &repository);
+        let url = self.new_target(cloud).await;
+        let restore = ["restore", "--repo", &repository, "--to", &url, "--kms", "--backup", &backup_id];
+        let restored = cloud.keepsake_in("eu-west-1", &[restore.as_slice(), what].concat());
+        let said = String::from_utf8_lossy(&restored.stderr).into_owned();
+        assert!(restored.status.success(), "{said}{}", String::from_utf8_lossy(&restored.stdout));
+        connect(&url).await
+    }
+
+    async fn new_target(&self, cloud: &Cloud) -> String {
         let target = format!("{}_restored", self.name);
         let admin = connect(&cloud.source_url()).await;
         admin.batch_execute(&format!("drop database if exists {target}; ")).await.unwrap();
         admin.batch_execute(&format!("create database {target} template template0")).await.unwrap();
-        let url = format!("{}/{target}", cloud.source_url().rsplit_once('/').unwrap().0);
+        format!("{}/{target}", cloud.source_url().rsplit_once('/').unwrap().0)
+    }
+
+    async fn restore_with(&self, cloud: &Cloud, repository: &str, what: &[&str]) -> Client {
+        let url = self.new_target(cloud).await;
         let key = cloud.text("recovery_key");
         let restore = ["restore", "--repo", repository, "--to", &url, "--key-file", &key];
         let restored = cloud.keepsake(&[restore.as_slice(), what].concat());
