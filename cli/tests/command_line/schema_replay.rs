@@ -99,7 +99,7 @@ fn a_restore_to_any_point_behind_plain_changes_of_the_schema_is_what_the_source_
 }
 
 /// Each of them, and what it is.
-const MARKED: [(&str, &str); 9] = [
+const MARKED: [(&str, &str); 12] = [
     ("code", "DO $$ BEGIN ALTER TABLE guests ADD COLUMN a text; END $$"),
     ("rows that a query makes", "CREATE TABLE made AS SELECT 1 AS n"),
     ("a value in rows that are there", "ALTER TABLE guests ADD COLUMN b integer DEFAULT 7"),
@@ -109,6 +109,12 @@ const MARKED: [(&str, &str); 9] = [
     ("a child with it", "CREATE TABLE child (x text) INHERITS (guests)"),
     ("a table with a child", "ALTER TABLE guests ADD COLUMN e text"),
     ("rights", "GRANT SELECT ON guests TO PUBLIC"),
+    (
+        "a time that is another one when it is read again",
+        "CREATE TABLE late (id integer PRIMARY KEY, at timestamptz DEFAULT 'now')",
+    ),
+    ("rights of what is made later", "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC"),
+    ("a table with such rights", "CREATE TABLE granted (id integer PRIMARY KEY)"),
 ];
 
 #[test]

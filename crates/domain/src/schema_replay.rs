@@ -33,6 +33,9 @@ pub struct DdlMessage {
     /// Whether a table that was touched has parents or children, which are touched with it.
     #[serde(default)]
     pub inherits: bool,
+    /// Whether something that it made was granted to somebody from the start: by default privileges, which a restore sets later.
+    #[serde(default)]
+    pub granted: bool,
     /// The schema's fingerprint when the statement began; `None` where nobody looked.
     #[serde(default)]
     pub before: Option<String>,
@@ -155,7 +158,11 @@ impl DdlMessage {
             // It would mean something else where standard_conforming_strings is off.
             && !statement.contains('\\');
         let path = self.search_path.to_lowercase();
-        if !is_whole || self.inherits || OWN_SCHEMAS.iter().any(|schema| path.contains(schema)) {
+        if !is_whole
+            || self.inherits
+            || self.granted
+            || OWN_SCHEMAS.iter().any(|schema| path.contains(schema))
+        {
             return None;
         }
         let effect = self.effect(parse(statement)?)?;

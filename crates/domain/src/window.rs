@@ -304,7 +304,7 @@ impl ChangeHistory {
     #[must_use]
     pub fn joins(&self, backup_id: BackupId) -> Option<bool> {
         let base = self.bases.iter().find(|base| base.backup_id == backup_id)?;
-        if self.join(base).is_some() {
+        if self.reach(base).join.is_some() {
             return Some(true);
         }
         // Older ones are of older schemas.

@@ -1,7 +1,7 @@
 //! Columns: of types that every server has, filled with constants, numbers and the time.
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{ColumnDef, ConstrType, Constraint, FuncCall, Node, TypeName};
+use pg_query::protobuf::{ColumnDef, ConstrType, Constraint, FuncCall, Node, TypeName, a_const};
 
 /// Types without code of a user's behind them, as PostgreSQL's grammar calls them and as people do.
 const TYPES: [&str; 34] = [
@@ -40,6 +40,9 @@ const TYPES: [&str; 34] = [
     "tsrange",
     "tstzrange",
 ];
+/// Of them those whose values are read from a text in the same way at any time, whatever a session's settings: `'now'` is another time
+/// each time, and a date depends on `DateStyle`.
+const READ_ALIKE: [&str; 7] = ["bool", "bpchar", "char", "json", "jsonb", "text", "varchar"];
 /// Types that make a sequence.
 const SERIALS: [&str; 6] = ["smallserial", "serial2", "serial", "serial4", "bigserial", "serial8"];
 /// Functions that a default may call, without arguments.
@@ -68,6 +71,11 @@ pub(crate) fn column(definition: &ColumnDef) -> Option<Column<'_>> {
         return None;
     }
     let constraints = definition.constraints.iter().map(constraint).collect::<Option<Vec<_>>>()?;
+    let reads_alike = is_of(type_name, &READ_ALIKE) && type_name.array_bounds.is_empty();
+    let defaults = constraints.iter().filter_map(|one| one.raw_expr.as_deref());
+    if defaults.into_iter().any(|value| is_written(value) && !reads_alike) {
+        return None;
+    }
     let is_identity = constraints.iter().any(|one| one.contype() == ConstrType::ConstrIdentity);
     Some(Column { name: definition.colname.clone(), has_sequence: is_serial || is_identity, constraints })
 }
@@ -119,6 +127,17 @@ pub(crate) fn is_plain(found: &Constraint) -> bool {
         ..Constraint::default()
     };
     *found == beside
+}
+
+/// Whether it is a text that the column's type has to read.
+fn is_written(value: &Node) -> bool {
+    match value.node.as_ref() {
+        Some(NodeEnum::AConst(constant)) => {
+            matches!(constant.val, Some(a_const::Val::Sval(_) | a_const::Val::Bsval(_)))
+        }
+        Some(NodeEnum::TypeCast(_)) => true,
+        _ => false,
+    }
 }
 
 fn is_plain_value(value: &Node) -> bool {

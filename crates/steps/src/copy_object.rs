@@ -73,10 +73,21 @@ async fn stream_object(
         crate::rechunk::rechunk(stored, rechunked_sender),
         to.upload(&object.key, rechunked)
     );
-    downloaded?;
     match uploaded {
-        Ok(info) => passed.map(|()| info),
-        Err(RepositoryError::AlreadyExists { .. }) => head(to, object).await,
+        Ok(info) => {
+            downloaded?;
+            passed.map(|()| info)
+        }
+        Err(RepositoryError::AlreadyExists { .. }) => {
+            downloaded?;
+            head(to, object).await
+        }
+        // Whoever reads is why nothing more came.
+        Err(error @ RepositoryError::CutOff { .. }) => {
+            downloaded?;
+            Err(error.into())
+        }
+        // An upload that fails ends the reading too, which must not look like damage of the original.
         Err(error) => Err(error.into()),
     }
 }

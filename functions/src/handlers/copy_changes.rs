@@ -90,12 +90,6 @@ pub async fn probe_rpo(app: Arc<App>, input: CopyChangesInput) -> Result<ProbeRp
     let repository = app.repository(&copy.repository).await?;
     let holder = KmsKeyHolder::of_region_alone(&app.clients, &copy.region);
     let probed = probe_for_run(&catalog, &run, &copy, repository.as_ref(), &Holders(&[&holder])).await?;
-    emit(
-        &run.policy,
-        &run.source,
-        probed.probed_at.as_millisecond(),
-        &[Metric::seconds("CopyRpo", probed.rpo_seconds)],
-    );
     if let Some(reason) = &probed.stopped_by {
         let (repository, why) = (&probed.repository, reason.to_string());
         tracing::warn!(repository, why, "newer changes stand in the copy and cannot be restored from it");

@@ -252,7 +252,9 @@ fn a_full_behind_a_gap_is_never_continued_from_before_it() {
     let late = BaseFacts { snapshot: quiet(45), ..base(3, 510, 45, "one") };
     let segments = vec![segment(100, 200, 20, "one"), segment(500, 600, 60, "one")];
     let chains = vec![chain(100, 10, None), chain(500, 50, Some("the slot was lost"))];
-    let window = ChangeHistory::new(vec![late], chains, segments).window();
+    let history = ChangeHistory::new(vec![late], chains, segments);
+    assert_eq!(history.joins(id(3)), Some(false));
+    let window = history.window();
     assert_eq!(spans(&window), [(510, 510)]);
     assert_eq!(window.gaps[0].reason, GapReason::NotJoined { backup_id: id(3) });
 }

@@ -1,7 +1,8 @@
 //! Statements that changed the source's schema, run again.
 
+use super::provided::{SILENT, may_be_silent};
 use crate::session::Session;
-use keepsake_domain::{SchemaStatement, quote_identifier};
+use keepsake_domain::{SchemaEffect, SchemaStatement, quote_identifier};
 use keepsake_steps::ports::TargetError;
 
 const MAKE: &str =
@@ -29,7 +30,12 @@ pub(super) async fn define(
     role: Option<&str>,
 ) -> Result<(), TargetError> {
     let act = format!("run {} ({}) again", statement.command, statement.objects.join(", "));
+    // Event triggers of the user's stand behind post-data, and acted on the source already.
+    let is_silent = may_be_silent(session).await?;
     session.run(&act, "BEGIN").await?;
+    if is_silent {
+        session.run(&act, SILENT).await?;
+    }
     let note =
         "INSERT INTO keepsake_restore.schema_statements VALUES ($1) ON CONFLICT DO NOTHING RETURNING number";
     if session.all(&act, note, &[&number.cast_signed()]).await?.is_empty() {
@@ -41,8 +47,13 @@ pub(super) async fn define(
         session.run(&act, &format!("SET LOCAL ROLE {}", quote_identifier(role))).await?;
     }
     session.run(&act, &statement.statement).await?;
-    session.run(&act, "RESET ROLE").await?;
     let relations: Vec<&String> = statement.relations().collect();
+    if matches!(statement.effect, SchemaEffect::NewTable { .. }) {
+        for revoke in given(session, &act, &relations).await? {
+            session.run(&act, &revoke).await?;
+        }
+    }
+    session.run(&act, "RESET ROLE").await?;
     let missing = "SELECT wanted FROM unnest($1::text[]) wanted
         WHERE pg_catalog.to_regclass(pg_catalog.substring(wanted, ' (.*)')) IS NULL";
     if let Some(row) = session.all(&act, missing, &[&relations]).await?.first() {
@@ -50,4 +61,16 @@ pub(super) async fn define(
         return Err(session.strange(&act, said).into());
     }
     Ok(session.run(&act, "COMMIT").await?)
+}
+
+/// Statements that take what the target's own default privileges gave of new relations: on the source nobody had them.
+async fn given(session: &Session, act: &str, relations: &[&String]) -> Result<Vec<String>, TargetError> {
+    let sql = "SELECT DISTINCT pg_catalog.format('REVOKE ALL ON %s %s FROM %s',
+            CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, c.oid::pg_catalog.regclass,
+            CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END)
+        FROM unnest($1::text[]) wanted
+        JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(pg_catalog.substring(wanted, ' (.*)')),
+        LATERAL pg_catalog.aclexplode(c.relacl) a WHERE a.grantee <> c.relowner ORDER BY 1";
+    let rows = session.all(act, sql, &[&relations]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }

@@ -165,7 +165,8 @@ pub(super) async fn note_index(session: &Session, schema: &str, index: &str) -> 
 /// Drops our indexes, keeps in mind which tables no change reached, and lets no further batch in, in one transaction.
 pub(super) async fn end(session: &Session, as_of_backup: &[TableName]) -> Result<(), TargetError> {
     let act = "end the changes";
-    session.run(act, "BEGIN").await?;
+    // The batches did not wait for the disk.
+    session.run(act, "BEGIN; SET LOCAL synchronous_commit = on").await?;
     position(session, "FOR UPDATE").await?;
     let note = "INSERT INTO keepsake_restore.as_of_backup VALUES ($1, $2) ON CONFLICT DO NOTHING";
     for table in as_of_backup {

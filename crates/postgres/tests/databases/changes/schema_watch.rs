@@ -211,7 +211,8 @@ async fn the_stream_tells_who_defined_what_and_where() {
     }
     assert_eq!(
         made,
-        serde_json::json!({"command": "CREATE TABLE", "objects_total": 4, "role": role, "search_path": "theirs, public", "inherits": false,
+        serde_json::json!({"command": "CREATE TABLE", "objects_total": 4, "role": role, "search_path": "theirs, public", "granted": false,
+            "inherits": false,
             "statement": "CREATE TABLE t (n serial PRIMARY KEY)",
             "objects": ["sequence theirs.t_n_seq", "table theirs.t", "index theirs.t_pkey", "sequence theirs.t_n_seq"]})
     );
