@@ -53,10 +53,8 @@ const HISTORY: [&str; 6] = [
      INSERT INTO guests (name, seat) VALUES ('with a seat', 'a1'); UPDATE guests SET seat = 'b' || id WHERE id < 20;
      UPDATE guests SET name = 'moved' WHERE id = 30; DELETE FROM guests WHERE id = 31;
      UPDATE lines SET more = n WHERE n = 4; DELETE FROM lines WHERE n = 5; INSERT INTO empty VALUES (1, 'x');",
-    "BEGIN;
-     CREATE TABLE \"The Tables\" (id serial PRIMARY KEY, guest integer UNIQUE, made timestamptz DEFAULT now(), words jsonb DEFAULT '{}');
+    "CREATE TABLE \"The Tables\" (id serial PRIMARY KEY, guest integer UNIQUE, made timestamptz DEFAULT now(), words jsonb DEFAULT '{}');
      INSERT INTO \"The Tables\" (guest) SELECT id FROM guests WHERE id < 10;
-     COMMIT;
      UPDATE \"The Tables\" SET words = '{\"a\": 1}' WHERE guest = 2; DELETE FROM \"The Tables\" WHERE guest = 3;",
     "CREATE INDEX by_seat ON guests (seat, name);
      CREATE UNIQUE INDEX ON \"The Tables\" (guest, id);
@@ -117,17 +115,35 @@ const MARKED: [(&str, &str); 12] = [
     ("a table with such rights", "CREATE TABLE granted (id integer PRIMARY KEY)"),
 ];
 
+/// Each line is sent by itself, and plain.
+const WITH_OTHERS: [(&str, &str); 2] = [
+    (
+        "rows in its transaction",
+        "BEGIN;\nALTER TABLE guests ADD COLUMN f text;\nINSERT INTO guests (name) VALUES ('x');\nCOMMIT;",
+    ),
+    (
+        "two in one transaction",
+        "BEGIN;\nCREATE TABLE o (id integer PRIMARY KEY);\nCREATE TABLE p (id integer PRIMARY KEY);\nCOMMIT;",
+    ),
+];
+
 #[test]
 fn a_change_of_the_schema_that_is_not_plain_ends_what_can_be_restored_to_as_ever() {
     let protected = Protected::with(SCHEMA);
     protected.backup();
-    for (what, sql) in MARKED {
-        protected.source.sql(sql);
+    let mark = |(what, sql): (&str, &str), by_itself: bool| {
+        if by_itself {
+            script(&protected.source, sql);
+        } else {
+            protected.source.sql(sql);
+        }
         protected.capture_with(keepsake_statements::plain_statement);
         let manifest = protected.newest_manifest();
         assert_eq!(manifest["schema_changed"], true, "{what}");
         assert_eq!(manifest["schema_replayable"], serde_json::Value::Null, "{what}");
-    }
+    };
+    WITH_OTHERS.into_iter().for_each(|one| mark(one, true));
+    MARKED.into_iter().for_each(|one| mark(one, false));
     let target = Database::empty(Server::Target);
     let plan = protected.restore(&target, &["--latest", "--plan"]).ok().stdout;
     assert!(plan.contains("NOT FURTHER the schema changed"), "{plan}");

@@ -116,7 +116,11 @@ fn edited(value: &mut Value, random: &mut StdRng) {
 fn is_consistent(found: &Manifest) {
     assert_eq!(Manifest::parse(&key(), &found.to_json(&seal_key()).unwrap()).unwrap(), *found);
     let root = ArchiveLayout::of_manifest_key(&key()).unwrap().root();
-    assert!(found.objects().all(|object| object.key.starts_with(&root) && !object.key.contains("..")));
+    // Two dots lead out of a folder only where they are all of a name.
+    let leads_out = |key: &str| key.split('/').any(|name| name == "..");
+    for object in found.objects() {
+        assert!(object.key.starts_with(&root) && !leads_out(&object.key), "{}", object.key);
+    }
     assert_eq!(found.expected().tables.iter().map(|table| table.rows).sum::<u64>(), found.rows());
     let _ = (found.raw_bytes(), found.stored_bytes());
 }

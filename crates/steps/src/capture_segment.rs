@@ -186,6 +186,8 @@ struct Segment {
     commit_lsn: Lsn,
     schema_changes: Vec<SchemaChange>,
     told: Option<Vec<DdlMessage>>,
+    /// Statements that were told in the open transaction, and whether it changed rows.
+    within: (usize, bool),
 }
 
 impl Segment {
@@ -203,6 +205,7 @@ impl Segment {
             commit_lsn: Lsn(0),
             schema_changes: Vec::new(),
             told: Some(Vec::new()),
+            within: (0, false),
         }
     }
 
@@ -214,6 +217,7 @@ impl Segment {
         relations: &mut Relations,
     ) -> Result<Option<Lsn>, StepError> {
         let head = MessageHead::of(payload)?;
+        self.within.1 |= matches!(payload.first(), Some(b'I' | b'U' | b'D' | b'T'));
         for description in relations.missing(&head, payload)? {
             self.writer.message(lsn, &description, &mut self.raw);
         }
@@ -222,12 +226,17 @@ impl Segment {
         match head {
             MessageHead::Begin { final_lsn, commit_at, xid } => {
                 (self.is_inside, self.commit_lsn) = (true, final_lsn);
+                self.within = (0, false);
                 let (first, last) = self.commits.unwrap_or((commit_at, commit_at));
                 self.commits = Some((first.min(commit_at), last.max(commit_at)));
                 self.highest_xid = self.highest_xid.max(widen_xid(xid, self.near));
             }
             MessageHead::Commit { end_lsn } => {
                 self.is_inside = false;
+                // Rows before and behind a statement of their own transaction are not told apart by a restore.
+                if matches!(self.within, (1, true) | (2.., _)) {
+                    self.told = None;
+                }
                 return Ok(Some(end_lsn));
             }
             MessageHead::Logical { is_transactional: true, prefix, content, .. }
@@ -243,6 +252,7 @@ impl Segment {
     /// Anybody may leave messages under this name: what is none of ours is not told.
     fn defined(&mut self, content: &[u8]) {
         let Ok(message) = serde_json::from_slice::<DdlMessage>(content) else { return };
+        self.within.0 += 1;
         if self.schema_changes.len() == SCHEMA_CHANGES_TOLD {
             self.told = None;
             return;

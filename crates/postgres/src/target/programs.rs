@@ -22,6 +22,10 @@ const LARGE_OBJECTS: &str = "large-objects";
 /// Connections for building indexes; beyond this a server is not served faster, and may run out of them.
 const MOST_JOBS: u32 = 16;
 
+/// How often what failed in parallel is tried alone. Once is enough but where something of the parallel try still stood behind the
+/// cleaning, which was seen once (an index of a partition, on a machine under load).
+const TRIES_ALONE: u32 = 2;
+
 /// Schemas with their rights first: who is not a superuser may give a table only to a role that may create in its
 /// schema, and `pg_restore` grants rights last. Then the rest.
 pub(super) async fn restore_pre_data(
@@ -130,7 +134,7 @@ async fn permitted<'a>(
 }
 
 /// In parallel, so not in one transaction: a second call first drops what the first one made. Workers of one
-/// `pg_restore` may lock each other out, on partitioned tables for one; so a failure in parallel is tried once more
+/// `pg_restore` may lock each other out, on partitioned tables for one; so a failure in parallel is tried again
 /// one object after another, and only that counts.
 pub(super) async fn restore_post_data(
     target: &PostgresTarget,
@@ -161,7 +165,8 @@ pub(super) async fn restore_post_data(
     let list_file = Unlinked::holding(lines.join("\n").as_bytes()).await.map_err(broken)?;
     options.push(format!("--use-list={}", list_file.path().display()));
     let mut restored = restore.file(&archive.path(), &arguments(&options, jobs)).await;
-    if let (Err(ChildFailure::Failed(said)), true) = (&restored, jobs > 1) {
+    for _ in 0..TRIES_ALONE {
+        let (Err(ChildFailure::Failed(said)), true) = (&restored, jobs > 1) else { break };
         tracing::warn!(said, "post-data failed in parallel and is restored again, one object after another");
         again(&session, &mut options).await?;
         restored = restore.file(&archive.path(), &arguments(&options, 1)).await;
