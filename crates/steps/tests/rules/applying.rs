@@ -1,8 +1,8 @@
 //! Rules 2 and 7 for changes that are applied: whatever call of the target fails, and wherever a restore dies, it does not end
 //! well, and the same restore begun again comes to the rows of the source.
 
-use crate::capture::{Kind, made};
 use crate::differential::{Bench, ROWS};
+use crate::one_fault::Kind;
 use bytes::Bytes;
 use keepsake_archive::RowsHasher;
 use keepsake_domain::{Classified, FailureClass, PartPlan, RecoveryTarget};
@@ -10,7 +10,7 @@ use keepsake_steps::ports::{ChangeTarget, Chunk, Target, chunks};
 use keepsake_steps::{
     OpenedDifferential, Replay, Replayed, Restore, StepError, open_backup, raise_sequences, replay_changes,
 };
-use keepsake_testkit::{Fault, Faults, Faulty, Gate, MemoryKeyHolder, MemoryTable, MemoryTarget};
+use keepsake_testkit::{Faults, Faulty, MemoryKeyHolder, MemoryTable, MemoryTarget};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -116,28 +116,17 @@ async fn a_fault_at_any_call_while_changes_are_applied_and_a_death_at_any_ends_n
     assert!(calls["ChangeApplier.apply"] > 4 && calls.len() == 5, "{calls:?}");
     for (kind, number) in calls.iter().flat_map(|(kind, count)| (0..*count).map(move |number| (kind, number)))
     {
-        for how in [Kind::Refused, Kind::DoneAndReportedAsFailed, Kind::Dead] {
+        for how in Kind::ALL {
             let at = format!("{kind} {number} {how:?}");
             let trial = Trial::ready().await;
-            let fault = match how {
-                Kind::Refused => Fault::Refuse,
-                Kind::DoneAndReportedAsFailed => Fault::DoAndReportFailure,
-                Kind::Dead => Fault::HoldAnswer(Gate::default()),
-            };
-            let faults = Arc::new(Faults::new().at_call(kind, number, fault));
-            let died = async {
-                made(&faults, kind, number).await;
-                if how != Kind::Dead {
-                    std::future::pending::<()>().await;
-                }
-            };
+            let faults = how.at(kind, number);
             tokio::select! {
                 biased;
                 outcome = trial.run(&faults) => {
                     let error = outcome.expect_err(&at);
                     assert_eq!(error.class(), FailureClass::Transient, "{at}: {error}");
                 }
-                () = died => {}
+                () = how.dies(&faults, kind, number) => {}
             }
             let again = trial.run(&Arc::default()).await.unwrap_or_else(|error| panic!("{at}: {error}"));
             trial.check(&again, &at);

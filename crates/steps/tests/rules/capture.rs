@@ -5,6 +5,7 @@ mod controls;
 mod copied;
 mod planned;
 
+use crate::one_fault::Kind;
 use keepsake_archive::{ChangesLayout, SegmentDecoder, SegmentManifest, SegmentRecord, open};
 use keepsake_domain::{Classified, FailureClass, GapReason, Lsn};
 use keepsake_steps::ports::{ChangeSource, KeyHolder, ProtectWishes, Repository};
@@ -256,49 +257,20 @@ pub(crate) async fn operations() -> BTreeSet<String> {
     ports.chain(repository).collect()
 }
 
-/// Waits until that call was made, and those who wait for its answer had their turn.
-pub(crate) async fn made(faults: &Faults, kind: &str, number: usize) {
-    while faults.calls().get(kind).is_none_or(|made| *made <= number) {
-        tokio::task::yield_now().await;
-    }
-    for _ in 0..10 {
-        tokio::task::yield_now().await;
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Refused,
-    DoneAndReportedAsFailed,
-    /// The process dies: the call was made, and nothing after it.
-    Dead,
-}
-
 #[tokio::test]
 async fn a_fault_at_any_call_of_a_capture_and_a_death_at_any_converges_without_loss() {
     let all = calls(&ready().await).await;
     let mut failed = 0;
     for (kind, number) in &all {
-        for how in [Kind::Refused, Kind::DoneAndReportedAsFailed, Kind::Dead] {
+        for how in Kind::ALL {
             let at = format!("{kind} {number} {how:?}");
             let bench = ready().await;
-            let fault = match how {
-                Kind::Refused => Fault::Refuse,
-                Kind::DoneAndReportedAsFailed => Fault::DoAndReportFailure,
-                Kind::Dead => Fault::HoldAnswer(Gate::default()),
-            };
-            let faults = Arc::new(Faults::new().at_call(kind, *number, fault));
+            let faults = how.at(kind, *number);
             let faulty = bench.process(&faults);
-            let died = async {
-                made(&faults, kind, *number).await;
-                if how != Kind::Dead {
-                    std::future::pending::<()>().await;
-                }
-            };
             tokio::select! {
                 biased;
                 outcome = faulty.once() => assert!(outcome.is_err(), "{at}: a fault looks good"),
-                () = died => {}
+                () = how.dies(&faults, kind, *number) => {}
             }
             failed += 1;
             bench.write();

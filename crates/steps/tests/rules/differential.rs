@@ -1,6 +1,6 @@
 //! A differential exists only if its manifest stands, whatever fails while it is made, and a second call converges.
 
-use crate::capture::{Kind, made};
+use crate::one_fault::Kind;
 use keepsake_archive::{
     ArchiveLayout, Attempt, CopyText, FORMAT_VERSION, Manifest, Part, SealKey, ServerFacts, StoredObject,
     ToolVersions,
@@ -13,8 +13,7 @@ use keepsake_steps::{
     protect_source, read_differential, verify_differential,
 };
 use keepsake_testkit::{
-    Fault, Faults, Faulty, FaultyRepository, Gate, MemoryChangeSource, MemoryKeyHolder, MemoryRepository,
-    TestClock,
+    Faults, Faulty, FaultyRepository, MemoryChangeSource, MemoryKeyHolder, MemoryRepository, TestClock,
 };
 use std::sync::Arc;
 use uuid::Uuid;
@@ -192,25 +191,14 @@ async fn a_fault_at_any_call_while_a_differential_is_made_leaves_none_or_a_whole
         calls.flat_map(|(kind, count)| (0..count).map(move |number| (kind.clone(), number))).collect();
     assert!(all.len() > 10, "{all:?}");
     for (kind, number) in &all {
-        for how in [Kind::Refused, Kind::DoneAndReportedAsFailed, Kind::Dead] {
+        for how in Kind::ALL {
             let at = format!("{kind} {number} {how:?}");
             let bench = Bench::new().await;
-            let fault = match how {
-                Kind::Refused => Fault::Refuse,
-                Kind::DoneAndReportedAsFailed => Fault::DoAndReportFailure,
-                Kind::Dead => Fault::HoldAnswer(Gate::default()),
-            };
-            let faults = Arc::new(Faults::new().at_call(kind, *number, fault));
-            let died = async {
-                made(&faults, kind, *number).await;
-                if how != Kind::Dead {
-                    std::future::pending::<()>().await;
-                }
-            };
+            let faults = how.at(kind, *number);
             tokio::select! {
                 biased;
                 outcome = bench.make(&faults) => assert!(outcome.is_err(), "{at}: a fault looks good"),
-                () = died => {}
+                () = how.dies(&faults, kind, *number) => {}
             }
             bench.check(&at).await;
             bench.make(&Arc::default()).await.unwrap();

@@ -17,6 +17,7 @@ mod killed_upload;
 mod manifest_last;
 mod negative_controls;
 mod next_part;
+mod one_fault;
 mod repository_alone;
 mod schema_replay;
 mod source_limits;

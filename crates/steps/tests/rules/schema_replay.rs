@@ -1,11 +1,11 @@
 //! Rules 2 and 7 for statements that are run again: whatever call of the target fails, and wherever a restore dies, each
 //! statement stands once when the same restore was begun again.
 
-use crate::capture::{Kind, made};
+use crate::one_fault::Kind;
 use keepsake_domain::{Classified, FailureClass, SchemaEffect, SchemaStatement, TableName};
 use keepsake_steps::ports::SchemaTarget;
 use keepsake_steps::{SchemaPhase, StepError, define_schema, refuse_roles};
-use keepsake_testkit::{Fault, Faults, Faulty, Gate, MemoryTable, MemoryTarget};
+use keepsake_testkit::{Faults, Faulty, MemoryTable, MemoryTarget};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -79,28 +79,17 @@ async fn a_fault_at_any_call_while_statements_are_run_again_and_a_death_at_any_l
     assert_eq!(calls["SchemaTarget.define"], 4, "{calls:?}");
     for (kind, number) in calls.iter().flat_map(|(kind, count)| (0..*count).map(move |number| (kind, number)))
     {
-        for how in [Kind::Refused, Kind::DoneAndReportedAsFailed, Kind::Dead] {
+        for how in Kind::ALL {
             let at = format!("{kind} {number} {how:?}");
             let target = target();
-            let fault = match how {
-                Kind::Refused => Fault::Refuse,
-                Kind::DoneAndReportedAsFailed => Fault::DoAndReportFailure,
-                Kind::Dead => Fault::HoldAnswer(Gate::default()),
-            };
-            let faults = Arc::new(Faults::new().at_call(kind, number, fault));
-            let died = async {
-                made(&faults, kind, number).await;
-                if how != Kind::Dead {
-                    std::future::pending::<()>().await;
-                }
-            };
+            let faults = how.at(kind, number);
             tokio::select! {
                 biased;
                 outcome = run(&target, &faults) => {
                     let error = outcome.expect_err(&at);
                     assert_eq!(error.class(), FailureClass::Transient, "{at}: {error}");
                 }
-                () = died => {}
+                () = how.dies(&faults, kind, number) => {}
             }
             run(&target, &Arc::default()).await.unwrap_or_else(|error| panic!("{at}: {error}"));
             check(&target, &at);

@@ -1,12 +1,13 @@
 //! Copies of captured changes, and the RPO that is read back from one.
 
-use super::{Bench, Kind, ready};
+use super::{Bench, ready};
 use crate::full_backups::full_backup;
+use crate::one_fault::Kind;
 use keepsake_archive::ChangesLayout;
 use keepsake_domain::{Classified, FailureClass, GapReason, Lsn};
 use keepsake_steps::ports::{Clock, KeyHolder, Repository};
 use keepsake_steps::{CopiedChanges, Holders, ProbedRpo, StandingBackup, StepError, copy_changes, probe_rpo};
-use keepsake_testkit::{Fault, Faults, FaultyRepository, Gate, MemoryKeyHolder, MemoryRepository};
+use keepsake_testkit::{Faults, FaultyRepository, MemoryKeyHolder, MemoryRepository};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,25 +112,14 @@ async fn a_fault_at_any_call_of_a_copy_and_a_death_at_any_leaves_no_manifest_wit
     for (kind, number) in
         all.calls().into_iter().flat_map(|(kind, count)| (0..count).map(move |n| (kind.clone(), n)))
     {
-        for how in [Kind::Refused, Kind::DoneAndReportedAsFailed, Kind::Dead] {
+        for how in Kind::ALL {
             let at = format!("{kind} {number} {how:?}");
-            let fault = match how {
-                Kind::Refused => Fault::Refuse,
-                Kind::DoneAndReportedAsFailed => Fault::DoAndReportFailure,
-                Kind::Dead => Fault::HoldAnswer(Gate::default()),
-            };
-            let (faults, there) = (Arc::new(Faults::new().at_call(&kind, number, fault)), elsewhere());
+            let (faults, there) = (how.at(&kind, number), elsewhere());
             let (from, to) = pair(&faults, &there);
-            let died = async {
-                super::made(&faults, &kind, number).await;
-                if how != Kind::Dead {
-                    std::future::pending::<()>().await;
-                }
-            };
             tokio::select! {
                 biased;
                 outcome = copy_changes(&from, &to, &layout, u64::MAX) => assert!(outcome.is_err(), "{at}: a fault looks good"),
-                () = died => {}
+                () = how.dies(&faults, &kind, number) => {}
             }
             check_copy(&bench, &there, &at).await;
             let copied = copy(&bench, there.as_ref()).await.unwrap();
