@@ -23,6 +23,10 @@ use std::sync::Arc;
 /// applied, so a replay takes up to 300 MiB.
 pub const BATCH_BYTES: usize = 96 << 20;
 
+/// The first batch is smaller by this power of two, and each one behind it twice as large, up to the whole: so the server
+/// has work soon, and not only when the first whole batch is gathered.
+const FIRST_SHIFT: u32 = 3;
+
 /// What a replay is told before it begins.
 #[derive(Debug)]
 pub struct ReplayRules {
@@ -59,6 +63,8 @@ impl From<ReachedTransaction> for LastTransaction {
 #[derive(Debug)]
 pub struct ChangeReader {
     rules: ReplayRules,
+    /// Bytes of memory at which the batch that is being gathered is closed.
+    bound: usize,
     /// Of the segment that is being read, by object id.
     relations: HashMap<u32, (Relation, Option<Arc<RowLayout>>)>,
     /// A number of the time of this segment, to widen the others by.
@@ -88,8 +94,10 @@ impl ChangeReader {
     #[must_use]
     pub fn new(rules: ReplayRules) -> Self {
         let from = rules.standing;
+        let bound = (rules.batch_bytes >> FIRST_SHIFT).max(1);
         Self {
             rules,
+            bound,
             relations: HashMap::new(),
             near_xid: 0,
             open: None,
@@ -111,7 +119,7 @@ impl ChangeReader {
 
     /// As [`Self::new`], of a share of the changes.
     pub(crate) fn sharing(rules: ReplayRules, share: Share) -> Self {
-        Self { net: NetChanges::of(share), ..Self::new(rules) }
+        Self { bound: rules.batch_bytes, net: NetChanges::of(share), ..Self::new(rules) }
     }
 
     /// Begins behind a position that changes were brought to in another way.
@@ -257,7 +265,7 @@ impl ChangeReader {
             Message::Delete { old, .. } => self.net.delete(&layout, old, lsn)?,
             _ => {}
         }
-        let is_full = full.is_none() && self.net.bytes() >= self.rules.batch_bytes;
+        let is_full = full.is_none() && self.net.bytes() >= self.bound;
         Ok(if is_full { Some(self.close()) } else { full })
     }
 
@@ -297,6 +305,7 @@ impl ChangeReader {
     }
 
     fn close_at(&mut self, to: ChangePosition) -> ChangeBatch {
+        self.bound = self.rules.batch_bytes.min(self.bound.saturating_mul(2));
         let from = std::mem::replace(&mut self.from, to);
         self.net.take().into_batch(from, to)
     }

@@ -160,6 +160,18 @@ fn a_replay_goes_on_behind_what_stands_wherever_a_batch_ended() {
 }
 
 #[test]
+fn the_first_batch_is_an_eighth_and_each_one_behind_it_twice_as_large_up_to_the_whole() {
+    let of: Vec<(u32, i64)> = (10..2_000).map(|xid| (xid, 1)).collect();
+    let rules = ReplayRules { batch_bytes: 64_000, ..rules(RecoveryTarget::Latest) };
+    let (rows, batches) = read(rules, 10, &transactions(&of)).unwrap();
+    assert_eq!(rows.len(), of.len());
+    let rows: Vec<usize> = batches.iter().map(|batch| batch.tables[0].insertions.len()).collect();
+    // Later rows take a byte or two more.
+    let times: Vec<usize> = rows[..6].windows(2).map(|pair| pair[1].div_ceil(pair[0])).collect();
+    assert_eq!(times, [2, 2, 2, 1, 1], "{rows:?}");
+}
+
+#[test]
 fn a_database_that_stands_behind_the_target_is_refused() {
     let mut rules = rules(RecoveryTarget::Lsn { lsn: Lsn(100), bound: Bound::Inclusive });
     rules.standing = ChangePosition { transaction: Lsn(200), messages: 1 };
