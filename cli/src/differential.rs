@@ -49,6 +49,9 @@ async fn made(context: &Context, arguments: &DifferentialArguments) -> Result<()
     if let Some(reason) = &route.plan.stopped_by {
         note(&format!("warning: changes behind {} are not in it: {reason}", route.plan.ends.lsn));
     }
+    for backup in &route.passed_over {
+        note(&format!("warning: full backup {backup} cannot be read; this differential is of an older one"));
+    }
     let segments = open_all(repository.as_ref(), &key, route.segments).await?;
     let manifests = || segments.iter().filter_map(|segment| segment.standing.segment());
     let raw_bytes: u64 = manifests().map(|segment| segment.raw_bytes).sum();

@@ -1,7 +1,7 @@
 //! The way to a point in time, as a restore's plan shows it.
 
 use crate::text;
-use keepsake_domain::{GapReason, NotCaptured, Position, RecoveryTarget, SchemaChange, Timestamp};
+use keepsake_domain::{BackupId, GapReason, NotCaptured, Position, RecoveryTarget, SchemaChange, Timestamp};
 use keepsake_steps::{RecoveryRoute, StandingChanges, StandingDifferential, UnreadableManifest};
 use serde::Serialize;
 use std::fmt;
@@ -44,6 +44,12 @@ pub struct RecoveryShown {
     /// Manifests of the lineage that cannot be read; none of them is needed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     unreadable: Vec<UnreadableManifest>,
+    /// Full backups among these that would have been taken instead of the older one that is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    passed_over: Vec<BackupId>,
+    /// Why they may hold something newer: the restore is refused then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    older: Option<String>,
 }
 
 /// A differential on the way to the point.
@@ -102,6 +108,8 @@ impl RecoveryShown {
             not_captured: route.not_captured.clone(),
             not_captured_known: route.is_not_captured_known,
             unreadable: route.unreadable.clone(),
+            passed_over: route.passed_over.clone(),
+            older: route.older.clone(),
         }
     }
 
@@ -170,17 +178,37 @@ impl RecoveryShown {
                 "  NOT KNOWN  which other tables were not captured: a manifest before the point is missing or cannot be read"
             )?;
         }
-        for one in self.unreadable.iter().take(SHOWN_UNREADABLE) {
-            writeln!(f, "  UNREADABLE {}; this restore does not need it", one.error)?;
-        }
-        if let Some(more) = self.unreadable.len().checked_sub(SHOWN_UNREADABLE).filter(|more| *more > 0) {
-            writeln!(f, "  UNREADABLE {more} more; keepsake verify --repo <URL> names them all")?;
-        }
+        self.write_unreadable(f)?;
         if !self.not_captured.is_empty() {
             writeln!(
                 f,
                 "  foreign keys between these and other tables are made without validation where their rows do not fit"
             )?;
+        }
+        Ok(())
+    }
+
+    /// What cannot be read, the newest full backups first: they would have been taken.
+    fn write_unreadable(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_passed_over = |one: &UnreadableManifest| {
+            one.backup_id().is_some_and(|backup| self.passed_over.contains(&backup))
+        };
+        let (passed_over, others): (Vec<_>, Vec<_>) =
+            self.unreadable.iter().partition(|one| is_passed_over(one));
+        let then = match &self.older {
+            None => "more changes lead to the same point from the older full backup above".to_owned(),
+            Some(older) => format!("it may hold something newer: {older}"),
+        };
+        for one in passed_over.iter().rev().take(SHOWN_UNREADABLE) {
+            writeln!(f, "  PASSED OVER {}; {then}", one.error)?;
+        }
+        for one in others.iter().take(SHOWN_UNREADABLE) {
+            writeln!(f, "  UNREADABLE {}; this restore does not need it", one.error)?;
+        }
+        let shown = passed_over.len().min(SHOWN_UNREADABLE) + others.len().min(SHOWN_UNREADABLE);
+        if shown < self.unreadable.len() {
+            let more = self.unreadable.len() - shown;
+            writeln!(f, "  UNREADABLE {more} more; keepsake verify --repo <URL> names them all")?;
         }
         Ok(())
     }

@@ -77,6 +77,7 @@ async fn planned(context: &Context, arguments: &RestoreArguments) -> Result<(), 
     let mut plan = RestorePlan::new(&backup, &url, &place, &facts, &measured, context.clock.now());
     plan.add_recovery(route.as_ref());
     show_plan(&plan, arguments)?;
+    route.as_ref().map_or(Ok(()), RecoveryRoute::refuse_older)?;
     plan.refuse_what_cannot_work()?;
     let Some(key) = key.filter(|_| !arguments.plan) else { return Ok(()) };
     let identity = key.open(repository.as_ref(), &backup).await?;

@@ -1,5 +1,6 @@
 //! Identifiers. Each is its own type, so that none can be passed in another's place.
 
+use crate::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 use uuid::Uuid;
@@ -46,6 +47,15 @@ uuid_id!(
     /// The catalog row of one execution (not the state machine's own id, which is a text).
     ExecutionRowId
 );
+
+impl BackupId {
+    /// When it was drawn, by the clock of the machine that began the backup; `None` of an id that is no UUIDv7.
+    #[must_use]
+    pub fn drawn_at(self) -> Option<Timestamp> {
+        let (seconds, nanoseconds) = self.0.get_timestamp()?.to_unix();
+        Timestamp::new(seconds.try_into().ok()?, nanoseconds.try_into().ok()?).ok()
+    }
+}
 
 /// Grows with every new holder of a lease; a writer with an older token has been replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -101,6 +111,13 @@ impl fmt::Display for BackupIdPrefix {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_tells_when_it_was_drawn_and_one_of_another_kind_does_not() {
+        let id: BackupId = "01a1fe04-6324-76c5-8668-09bd4c5e8f27".parse().expect("an id");
+        assert_eq!(id.drawn_at().expect("a time").to_string(), "2026-11-21T12:11:02.82Z");
+        assert_eq!(BackupId(Uuid::from_u128(1)).drawn_at(), None);
+    }
 
     #[test]
     fn the_first_characters_of_an_id_begin_it_and_nothing_else_does() {

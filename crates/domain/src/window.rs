@@ -7,6 +7,7 @@
 //! see began later, and its commit record lies behind G. From there all segments are replayed, and what S sees is skipped.
 
 mod gap_reason;
+mod passed_over;
 mod recovery_plan;
 
 pub use gap_reason::{GapReason, UnreadableFacts};

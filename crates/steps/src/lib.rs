@@ -27,6 +27,7 @@ mod net_changes;
 mod newest_changes;
 mod open_backup;
 mod pace;
+mod passed_over;
 mod plan_recovery;
 mod probe_rpo;
 mod provided_rows;

@@ -6,7 +6,8 @@ use crate::ports::Repository;
 use crate::seal_backup::{CHECKS_IN_FLIGHT, MANIFEST_LIMIT_BYTES};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use keepsake_archive::{
-    ChainManifest, ChainReason, ChangesKey, ChangesLayout, ManifestSeal, PreviousChanges, SegmentManifest,
+    ArchiveLayout, ChainManifest, ChainReason, ChangesKey, ChangesLayout, ManifestSeal, PreviousChanges,
+    SegmentManifest,
 };
 use keepsake_domain::{
     BackupId, BaseFacts, BoundaryFacts, ChainFacts, ChangeHistory, Classified, FailureClass, Lsn,
@@ -200,6 +201,12 @@ impl UnreadableManifest {
             return Err(error);
         }
         Ok(Self { key, class: error.class(), error: chain(&error) })
+    }
+
+    /// The full backup that it describes; `None` if it is no full backup's.
+    #[must_use]
+    pub fn backup_id(&self) -> Option<BackupId> {
+        ArchiveLayout::of_manifest_key(&self.key).map(|layout| layout.backup_id)
     }
 
     /// Where the changes begin that it describes; `None` if it is no manifest of changes.

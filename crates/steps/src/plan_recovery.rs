@@ -7,11 +7,13 @@ use crate::list_changes::{
     LineageChanges, StandingChanges, UnreadableManifest, change_history, lineage_changes, not_captured_at,
     said_not_captured,
 };
+use crate::passed_over::PassedOver;
 use crate::ports::Repository;
 use futures::stream::{self, StreamExt};
 use keepsake_archive::{ArchiveLayout, ChangesLayout};
 use keepsake_domain::{
-    BackupIdPrefix, FailureClass, Lsn, NotCaptured, Position, RecoveryPlan, RecoveryTarget, Unreachable,
+    BackupId, BackupIdPrefix, FailureClass, Lsn, NotCaptured, Position, RecoveryPlan, RecoveryTarget,
+    Unreachable,
 };
 use std::collections::HashMap;
 
@@ -44,6 +46,10 @@ pub struct RecoveryRoute {
     pub is_behind_known: bool,
     /// Manifests of the lineage that cannot be read; none of them is needed.
     pub unreadable: Vec<UnreadableManifest>,
+    /// Full backups among these that would have been taken instead of this one.
+    pub passed_over: Vec<BackupId>,
+    /// Why what they hold may be newer than what this route comes to; see [`RecoveryRoute::refuse_older`].
+    pub older: Option<String>,
 }
 
 /// What stands of the lineage that a restore is planned in.
@@ -103,7 +109,7 @@ impl LineageStanding {
     /// The way to a target.
     pub(crate) fn route(&self, target: RecoveryTarget) -> Result<RecoveryRoute, StepError> {
         let plan = change_history(&self.backups, &self.changes).plan(target);
-        let plan = plan.map_err(|why| unreachable(&why))?;
+        let plan = plan.map_err(|why| self.unreachable(&why))?;
         let backup = self.backups.iter().find(|backup| backup.layout.backup_id == plan.base);
         let backup = backup.cloned().ok_or_else(|| not_planned(&plan.base.to_string()))?;
         let LineageChanges { standing, unreadable } = &self.changes;
@@ -119,9 +125,17 @@ impl LineageStanding {
         let said = said_not_captured(standing, plan.ends.lsn);
         let is_said = |(said, _): (Lsn, _)| leads_to(standing, said, plan.ends.lsn);
         let is_unreadable_behind = unreadable.iter().any(|one| one.start() >= Some(plan.ends.lsn));
+        let is_not_captured_known = plan.segments.is_empty() || said.is_some_and(is_said);
+        let not_captured = not_captured_at(standing, plan.ends.lsn).to_vec();
+        let PassedOver { backups: passed_over, older } = PassedOver::by(
+            &plan,
+            &self.unreadable,
+            &backup,
+            is_not_captured_known && not_captured.is_empty(),
+        );
         Ok(RecoveryRoute {
-            is_not_captured_known: plan.segments.is_empty() || said.is_some_and(is_said),
-            not_captured: not_captured_at(standing, plan.ends.lsn).to_vec(),
+            is_not_captured_known,
+            not_captured,
             transactions_behind: transactions_behind(standing, &plan),
             is_behind_known: !is_unreadable_behind
                 && captured.is_none_or(|captured| leads_to(standing, plan.ends.lsn, captured.lsn)),
@@ -132,7 +146,22 @@ impl LineageStanding {
             spared_segments: 0,
             segments,
             unreadable: [self.unreadable.as_slice(), unreadable.as_slice()].concat(),
+            passed_over,
+            older,
         })
+    }
+
+    /// No full backup that can be read leads there; one that cannot might.
+    fn unreachable(&self, why: &Unreachable) -> StepError {
+        let unread = self.unreadable.last().map_or_else(String::new, |one| {
+            format!("; a full backup that might reach it cannot be read: {}", one.error)
+        });
+        StepError::found(
+            FailureClass::Permanent,
+            format!("{why}{unread}"),
+            "nothing was changed",
+            "choose a point that can be restored: keepsake window --repo <URL> shows all of them",
+        )
     }
 }
 
@@ -176,15 +205,6 @@ fn transactions_behind(changes: &[StandingChanges], plan: &RecoveryPlan) -> u64 
         .filter(|segment| segment.start_lsn >= plan.ends.lsn)
         .map(|segment| segment.holds.transactions)
         .sum()
-}
-
-fn unreachable(why: &Unreachable) -> StepError {
-    StepError::found(
-        FailureClass::Permanent,
-        why.to_string(),
-        "nothing was changed",
-        "choose a point that can be restored: keepsake window --repo <URL> shows all of them",
-    )
 }
 
 fn not_planned(what: &str) -> StepError {

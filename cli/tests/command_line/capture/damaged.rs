@@ -75,6 +75,33 @@ fn a_damaged_manifest_is_a_hole_and_every_point_beside_it_is_restored() {
 }
 
 #[test]
+fn a_full_backup_that_cannot_be_read_is_told_and_never_passed_over_for_an_older_state_unasked() {
+    let captured = Captured::protected();
+    let id = |backup: &Ended| backup.json()["backup_id"].as_str().unwrap().to_owned();
+    let old = id(&captured.backup(&["--json"]).ok());
+    let (before, _) = captured.captured_row(1);
+    captured.insert(2);
+    let new = captured.backup(&["--json"]).ok();
+    flip_a_byte(&captured.bench.path("repo").join(new.json()["manifest_key"].as_str().unwrap()));
+    let target = Database::empty(Server::Target);
+    let refused = captured.restore(&target, &["--latest"]);
+    let refused = refused.failed(13, &["a newer full backup cannot be read", &id(&new)]);
+    assert!(refused.stdout.contains("PASSED OVER manifest"), "{}", refused.stdout);
+    assert!(refused.stderr.contains(&format!("add --backup {old}")), "{}", refused.stderr);
+    assert!(target.rows().iter().all(|line| line.trim().is_empty()), "something was restored");
+    // Whoever asks for the older state gets it.
+    assert_eq!(captured.restored(&["--latest", "--backup", &old]).0, before);
+    // A point that the older one reaches is that point.
+    let (behind, lsn) = captured.captured_row(3);
+    let (rows, shown) = captured.restored(&["--lsn", &lsn]);
+    assert_eq!(rows, behind);
+    assert!(
+        shown.contains("PASSED OVER") && shown.contains("more changes lead to the same point"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn a_damaged_segment_is_refused_with_the_newest_point_before_it_which_is_restored() {
     let captured = Captured::protected();
     captured.backup(&[]).ok();

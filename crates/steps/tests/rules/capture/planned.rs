@@ -2,7 +2,7 @@
 
 use super::{Bench, ready};
 use crate::full_backups::full_backup;
-use keepsake_domain::{BackupIdPrefix, Classified, FailureClass, GapReason, RecoveryTarget};
+use keepsake_domain::{BackupIdPrefix, Bound, Classified, FailureClass, GapReason, Lsn, RecoveryTarget};
 use keepsake_steps::{RecoveryRoute, StepError, plan_recovery};
 
 async fn latest(bench: &Bench) -> Result<RecoveryRoute, StepError> {
@@ -25,16 +25,58 @@ async fn a_full_backup_whose_manifest_cannot_be_read_is_passed_over_for_an_older
     damage(&bench, &new.layout.manifest());
     let route = latest(&bench).await.unwrap();
     assert_eq!((route.plan.base, route.segments.len()), (old.layout.backup_id, standing.len() - 1));
-    assert_eq!((route.plan.ends, route.plan.stopped_by), (whole.plan.ends, None));
+    assert_eq!((route.plan.ends, &route.plan.stopped_by), (whole.plan.ends, &None));
     let told: Vec<&String> = route.unreadable.iter().map(|one| &one.key).collect();
     assert_eq!(told, [&new.layout.manifest()]);
+    assert_eq!(route.passed_over, [new.layout.backup_id]);
+    // Its id does not tell that it was made before the end of what was captured: nobody takes an older state unasked.
+    let refused = route.refuse_older().unwrap_err();
+    assert_eq!(refused.class(), FailureClass::Integrity);
+    let (text, next) = (refused.to_string(), refused.explanation().next);
+    assert!(
+        text.contains("manifest.json") && next.contains(&old.layout.backup_id.to_string()),
+        "{text} {next}"
+    );
+    // Every other point is what was asked for, whichever full backup leads there.
+    let at = |lsn| RecoveryTarget::Lsn { lsn, bound: Bound::Inclusive };
+    let end = plan_recovery(bench.repository.as_ref(), None, at(whole.plan.ends.lsn)).await.unwrap();
+    assert_eq!((end.passed_over.len(), end.refuse_older().is_ok()), (1, true));
+    let before = plan_recovery(bench.repository.as_ref(), None, at(new.manifest.lsn)).await.unwrap();
+    assert!(before.refuse_older().is_ok());
+    let beyond = plan_recovery(bench.repository.as_ref(), None, at(Lsn(u64::MAX))).await.unwrap_err();
+    assert!(beyond.to_string().contains("a full backup that might reach it cannot be read"), "{beyond}");
     // Whoever names it wants it and no other.
     let wanted = BackupIdPrefix::from(new.layout.backup_id);
     let named = plan_recovery(bench.repository.as_ref(), Some(&wanted), RecoveryTarget::Latest);
     assert_eq!(named.await.unwrap_err().class(), FailureClass::Integrity);
+    let accepted = BackupIdPrefix::from(old.layout.backup_id);
+    let accepted =
+        plan_recovery(bench.repository.as_ref(), Some(&accepted), RecoveryTarget::Latest).await.unwrap();
+    assert!(accepted.refuse_older().is_ok() && accepted.passed_over.is_empty());
     damage(&bench, &old.layout.manifest());
     let nothing = latest(&bench).await.unwrap_err();
     assert_eq!(nothing.class(), FailureClass::Integrity, "{nothing}");
+}
+
+/// They hold what the full backup held, so an older one brings older rows back, whatever the point.
+#[tokio::test]
+async fn where_a_table_is_not_captured_no_older_full_backup_is_taken_unasked_for_any_point() {
+    let bench = ready().await;
+    bench.source.create_bare_table("bare");
+    bench.once().await;
+    bench.once().await;
+    let standing = bench.standing().await;
+    let [.., before, last] = standing.as_slice() else { panic!("segments") };
+    let old = full_backup(bench.repository.as_ref(), before, 1).await;
+    let new = full_backup(bench.repository.as_ref(), last, 2).await;
+    let end = RecoveryTarget::Lsn { lsn: new.manifest.lsn, bound: Bound::Inclusive };
+    let planned = || plan_recovery(bench.repository.as_ref(), None, end);
+    assert!(planned().await.unwrap().refuse_older().is_ok());
+    damage(&bench, &new.layout.manifest());
+    let route = planned().await.unwrap();
+    assert_eq!((route.plan.base, route.not_captured.len()), (old.layout.backup_id, 1));
+    let refused = route.refuse_older().unwrap_err().to_string();
+    assert!(refused.contains("tables whose changes are not captured come back as of"), "{refused}");
 }
 
 #[tokio::test]
