@@ -40,6 +40,7 @@ mod unprotect;
 mod verify;
 mod verify_changes;
 mod window;
+mod window_shown;
 mod without_catalog;
 
 use arguments::{Command, CommandLine};

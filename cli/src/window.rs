@@ -5,52 +5,66 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::terminal::{print, print_json};
 use crate::text;
-use keepsake_archive::{ChangesKey, ChangesLayout};
+use crate::window_shown::for_people;
+use keepsake_archive::{ArchiveLayout, ChangesKey, ChangesLayout};
 use keepsake_domain::{
-    BackupId, Gap, Lineage, Lsn, NotCaptured, Position, SchemaChange, Span, Timestamp, Window,
+    FailureClass, Gap, Lineage, Lsn, NotCaptured, Position, SchemaChange, Span, Timestamp, Window,
 };
 use keepsake_steps::ports::{Clock, Repository};
 use keepsake_steps::{
-    LineageChanges, StandingBackup, StandingChanges, UnreadableManifest, change_history, changes_keys,
-    manifest_keys, not_captured_at, read_all_changes, read_backup,
+    Damage, LineageChanges, StandingBackup, StandingChanges, UnreadableManifest, change_history,
+    not_captured_at, read_all_changes, read_backup, verify_links,
 };
 use serde::Serialize;
-use std::collections::BTreeMap;
-
-/// A list of migrations is no list of points in time.
-const SCHEMA_CHANGES_SHOWN: usize = 20;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// JSON shape of the answer: `{"repository", "lineages": […], "unreadable": […]}`.
 #[derive(Debug, Serialize)]
-struct Windows {
-    repository: String,
-    lineages: Vec<LineageWindow>,
+pub struct Windows {
+    pub repository: String,
+    pub lineages: Vec<LineageWindow>,
     /// Each is a hole, as if it were missing.
-    unreadable: Vec<UnreadableManifest>,
+    pub unreadable: Vec<UnreadableManifest>,
 }
 
 #[derive(Debug, Serialize)]
-struct LineageWindow {
-    source: String,
-    lineage: Lineage,
-    spans: Vec<Span>,
-    gaps: Vec<Gap>,
+pub struct LineageWindow {
+    pub source: String,
+    pub lineage: Lineage,
+    pub spans: Vec<Span>,
+    pub gaps: Vec<Gap>,
     /// How far changes were captured; `null` when nobody does.
-    captured: Option<Position>,
+    pub captured: Option<Position>,
     /// How old that is.
     captured_age_seconds: Option<u64>,
+    /// Manifests of changes that are missing, or are others than those that were written, as those behind them tell.
+    pub damages: Vec<Damage>,
+    /// What stands behind the last manifest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub without_manifest: Option<WithoutManifest>,
     /// Tables that every restore brings back as the full backup held them, as of the newest segment.
-    not_captured: Vec<NotCaptured>,
-    /// What was defined in segments in which the schema changed, the newest; only where the source tells it.
+    pub not_captured: Vec<NotCaptured>,
+    /// What was defined in segments in which the schema changed; only where the source tells it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    schema_changes: Vec<SchemaChange>,
+    pub schema_changes: Vec<SchemaChange>,
+}
+
+/// Bytes of segments behind the last manifest. Whoever captures or copies writes them first, so that a run is at work or
+/// died there, unless somebody removed manifests.
+#[derive(Debug, Serialize)]
+pub struct WithoutManifest {
+    pub segments: u64,
+    /// Where the first of them begins.
+    pub start_lsn: Lsn,
 }
 
 /// What stands of each lineage.
 #[derive(Default)]
 struct Standing {
-    backups: Vec<StandingBackup>,
+    fulls: Vec<ArchiveLayout>,
     keys: Vec<(ChangesLayout, ChangesKey)>,
+    /// Where segments begin whose bytes stand.
+    starts: BTreeSet<Lsn>,
 }
 
 /// Runs `keepsake window`.
@@ -66,52 +80,102 @@ pub async fn window(context: &Context, arguments: &ListArguments) -> Result<(), 
     } else {
         print(&for_people(&windows, now));
     }
-    let Some(unreadable) = windows.unreadable.first() else { return Ok(()) };
+    whole(&windows)
+}
+
+/// A hole that nobody recorded is no gap of the source's, but of the repository.
+fn whole(windows: &Windows) -> Result<(), Failure> {
+    if let Some(unreadable) = windows.unreadable.first() {
+        return Err(Failure::found(
+            unreadable.class,
+            format!("{} of the manifests cannot be read: {}", windows.unreadable.len(), unreadable.error),
+            "points that need them cannot be restored from here; the spans shown are not affected",
+            "keepsake verify --repo <URL> on each copy, or a newer keepsake for a newer format; delete nothing",
+        ));
+    }
+    let damages = || windows.lineages.iter().flat_map(|lineage| &lineage.damages);
+    let Some(first) = damages().next() else { return Ok(()) };
     Err(Failure::found(
-        unreadable.class,
-        format!("{} of the manifests cannot be read: {}", windows.unreadable.len(), unreadable.error),
-        "points that need them cannot be restored from here; the spans shown are not affected",
-        "keepsake verify --repo <URL> on each copy, or a newer keepsake for a newer format; delete nothing",
+        FailureClass::Integrity,
+        format!(
+            "{} manifests of changes are missing or were replaced: \"{}\": {}",
+            damages().count(),
+            first.key,
+            first.finding
+        ),
+        "points that need them cannot be restored from here",
+        "restore from a copy, or put them back from one (keepsake verify --repo <URL> on each); else keepsake backup begins \
+         the next span; delete nothing",
     ))
 }
 
 async fn read(repository: &dyn Repository, now: Timestamp) -> Result<Windows, Failure> {
-    let mut standing: BTreeMap<(String, Lineage), Standing> = BTreeMap::new();
     let mut unreadable = Vec::new();
-    for layout in manifest_keys(repository, "").await? {
-        let (key, of) = (layout.manifest(), (layout.source.clone(), layout.lineage.clone()));
-        let lineage = standing.entry(of).or_default();
-        match read_backup(repository, layout).await {
-            Ok(backup) => lineage.backups.push(backup),
-            Err(error) => unreadable.push(UnreadableManifest::aside(key, error)?),
+    let mut lineages = Vec::new();
+    for ((source, lineage), standing) in listed(repository).await? {
+        let mut backups = Vec::with_capacity(standing.fulls.len());
+        for layout in standing.fulls {
+            let key = layout.manifest();
+            match read_backup(repository, layout).await {
+                Ok(backup) => backups.push(backup),
+                Err(error) => unreadable.push(UnreadableManifest::aside(key, error)?),
+            }
         }
-    }
-    for (layout, key) in changes_keys(repository, "").await? {
-        let of = (layout.source.clone(), layout.lineage.clone());
-        standing.entry(of).or_default().keys.push((layout, key));
-    }
-    let mut lineages = Vec::with_capacity(standing.len());
-    for ((source, lineage), Standing { backups, keys }) in standing {
-        let changes = read_all_changes(repository, keys).await?;
-        let Window { spans, gaps, captured } = change_history(&backups, &changes).window();
-        let LineageChanges { standing, unreadable: found } = changes;
-        unreadable.extend(found);
-        let age = captured.and_then(|captured| text::age(captured.at, now));
-        let captured_age_seconds = age.map(|age| age.as_secs());
-        let not_captured = not_captured_at(&standing, Lsn(u64::MAX)).to_vec();
-        let schema_changes = schema_changes(&standing);
-        lineages.push(LineageWindow {
-            source,
-            lineage,
-            spans,
-            gaps,
-            captured,
-            captured_age_seconds,
-            not_captured,
-            schema_changes,
-        });
+        let begun = standing.keys.iter().filter(|(_, key)| matches!(key, ChangesKey::Segment(_)));
+        let begun: BTreeSet<Lsn> = begun.map(|(_, key)| key.lsn()).collect();
+        let changes = read_all_changes(repository, standing.keys).await?;
+        let starts = standing.starts.difference(&begun).copied();
+        lineages.push(of_lineage((source, lineage), &backups, &changes, starts, now));
+        unreadable.extend(changes.unreadable);
     }
     Ok(Windows { repository: repository.url(), lineages, unreadable })
+}
+
+/// Everything that stands, by source and lineage.
+async fn listed(repository: &dyn Repository) -> Result<BTreeMap<(String, Lineage), Standing>, Failure> {
+    let mut standing: BTreeMap<(String, Lineage), Standing> = BTreeMap::new();
+    let objects = repository.list("").await?;
+    for key in objects.iter().map(|object| object.key.as_str()) {
+        if let Some(layout) = ArchiveLayout::of_manifest_key(key) {
+            let of = (layout.source.clone(), layout.lineage.clone());
+            standing.entry(of).or_default().fulls.push(layout);
+        } else if let Some((layout, key)) = ChangesLayout::of_manifest_key(key) {
+            let of = (layout.source.clone(), layout.lineage.clone());
+            standing.entry(of).or_default().keys.push((layout, key));
+        } else if let Some((layout, start)) = ChangesLayout::of_segment_key(key) {
+            standing.entry((layout.source, layout.lineage)).or_default().starts.insert(start);
+        }
+    }
+    Ok(standing)
+}
+
+fn of_lineage(
+    (source, lineage): (String, Lineage),
+    backups: &[StandingBackup],
+    changes: &LineageChanges,
+    starts: impl Iterator<Item = Lsn>,
+    now: Timestamp,
+) -> LineageWindow {
+    let Window { spans, gaps, captured } = change_history(backups, changes).window();
+    let LineageChanges { standing, unreadable } = changes;
+    // What cannot be read is told with its reason; the manifest behind it takes it for missing.
+    let is_told = |damage: &Damage| unreadable.iter().any(|one| one.key == damage.key);
+    let damages = verify_links(standing).into_iter().filter(|damage| !is_told(damage)).collect();
+    let behind: Vec<Lsn> = starts.filter(|start| captured.is_none_or(|end| *start >= end.lsn)).collect();
+    LineageWindow {
+        source,
+        lineage,
+        spans,
+        gaps,
+        captured,
+        captured_age_seconds: captured.and_then(|end| text::age(end.at, now)).map(|age| age.as_secs()),
+        damages,
+        without_manifest: behind
+            .first()
+            .map(|first| WithoutManifest { segments: behind.len() as u64, start_lsn: *first }),
+        not_captured: not_captured_at(standing, Lsn(u64::MAX)).to_vec(),
+        schema_changes: schema_changes(standing),
+    }
 }
 
 fn schema_changes(changes: &[StandingChanges]) -> Vec<SchemaChange> {
@@ -120,65 +184,5 @@ fn schema_changes(changes: &[StandingChanges]) -> Vec<SchemaChange> {
     let mut all: Vec<SchemaChange> =
         changed.flat_map(|segment| segment.schema_changes.iter().cloned()).collect();
     all.sort_by_key(|change| change.lsn);
-    all.split_off(all.len().saturating_sub(SCHEMA_CHANGES_SHOWN))
-}
-
-fn for_people(windows: &Windows, now: Timestamp) -> String {
-    if windows.lineages.is_empty() && windows.unreadable.is_empty() {
-        return format!("no backup stands in {}", windows.repository);
-    }
-    let mut lines = Vec::new();
-    for lineage in &windows.lineages {
-        lines.push(format!("{} {}", lineage.source, lineage.lineage));
-        lines.extend(of_lineage(lineage, now));
-    }
-    lines.extend(
-        windows.unreadable.iter().map(|broken| format!("unreadable: {}: {}", broken.key, broken.error)),
-    );
-    lines.join("\n")
-}
-
-fn of_lineage(lineage: &LineageWindow, now: Timestamp) -> Vec<String> {
-    let mut lines = Vec::new();
-    if lineage.spans.is_empty() {
-        lines.push(
-            "  nothing can be restored: no full backup stands; keepsake backup begins a span".to_owned(),
-        );
-    }
-    for span in &lineage.spans {
-        let fulls = match span.bases.as_slice() {
-            [only] => format!("full backup {only}"),
-            all => format!(
-                "{} full backups from {}",
-                all.len(),
-                all.first().map(BackupId::to_string).unwrap_or_default()
-            ),
-        };
-        lines.push(match span.oldest == span.newest {
-            true => format!("  the point {}; {fulls}", point(&span.oldest, now)),
-            false => format!("  from {} to {}; {fulls}", point(&span.oldest, now), point(&span.newest, now)),
-        });
-        let behind = lineage.gaps.iter().find(|gap| gap.after == span.newest);
-        lines.extend(behind.map(|gap| format!("  nothing behind that{}: {}", until(gap, now), gap.reason)));
-    }
-    lines.push(match &lineage.captured {
-        Some(captured) => format!("  changes captured to {}", point(captured, now)),
-        None => "  changes are not captured: keepsake protect begins it".to_owned(),
-    });
-    lines.extend(
-        lineage
-            .not_captured
-            .iter()
-            .map(|one| format!("  NOT CAPTURED {}: it comes back as the full backup held it", one.table)),
-    );
-    lines.extend(lineage.schema_changes.iter().map(|change| format!("  schema changed by {change}")));
-    lines
-}
-
-fn until(gap: &Gap, now: Timestamp) -> String {
-    gap.before.map(|before| format!(" until {}", point(&before, now))).unwrap_or_default()
-}
-
-fn point(position: &Position, now: Timestamp) -> String {
-    format!("{} ({})", text::point_in_time(position.at, now), position.lsn)
+    all
 }

@@ -161,6 +161,14 @@ fn what_was_defined_is_named_by_capture_and_window_and_no_manifest_holds_its_sta
     let repo = captured.bench.repo();
     let shown = ended(&mut command(&["window", "--repo", &repo])).ok().stdout;
     assert!(shown.contains("schema changed by CREATE INDEX (index public.by_word) at "), "{shown}");
+    // All of them are in the document; for people the newest are enough, and that there are more is said.
+    let comments: Vec<String> = (0..21).map(|n| format!("COMMENT ON TABLE guests IS '{n}'")).collect();
+    captured.source.sql(&comments.join("; "));
+    captured.run("capture", &["--once"]).ok();
+    assert_eq!(captured.window()["schema_changes"].as_array().unwrap().len(), 23);
+    let shown = ended(&mut command(&["window", "--repo", &repo])).ok().stdout;
+    assert!(shown.contains("schema changed by 3 more before these; --json names all"), "{shown}");
+    assert_eq!(shown.matches("schema changed by COMMENT").count(), 20, "{shown}");
     for manifest in captured.manifests() {
         assert!(!std::fs::read_to_string(&manifest).unwrap().contains("secret"), "{}", manifest.display());
     }

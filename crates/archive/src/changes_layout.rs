@@ -125,6 +125,18 @@ impl ChangesLayout {
         format!("{}{}.{attempt}.seg.zst.age", self.run(run_id), digits(start))
     }
 
+    /// The layout and beginning of the segment whose bytes a key names; `None` for any other key.
+    #[must_use]
+    pub fn of_segment_key(key: &str) -> Option<(Self, Lsn)> {
+        let fields: Vec<&str> = key.split('/').collect();
+        let [source, lineage, "changes", run_id, name] = fields.as_slice() else { return None };
+        let layout = Self::new(source, lineage.parse().ok()?).ok()?;
+        let (hex, attempt) = name.strip_suffix(".seg.zst.age")?.split_once('.')?;
+        let start = Lsn(u64::from_str_radix(hex, 16).ok()?);
+        let (run_id, attempt) = (run_id.parse().ok()?, Attempt(attempt.parse().ok()?));
+        (layout.segment(run_id, start, attempt) == key).then_some((layout, start))
+    }
+
     /// What the keys of all differentials of this lineage begin with; ends with a slash.
     #[must_use]
     pub fn differentials(&self) -> String {
@@ -201,6 +213,17 @@ mod tests {
         ];
         for key in others {
             assert_eq!(ChangesLayout::of_manifest_key(&key), None, "{key}");
+        }
+    }
+
+    #[test]
+    fn the_key_of_a_segments_bytes_leads_back_to_where_it_begins() {
+        let run = BackupId(Uuid::from_u128(1));
+        let key = layout().segment(run, Lsn(0x16_B374_D848), Attempt(Uuid::from_u128(2)));
+        assert_eq!(ChangesLayout::of_segment_key(&key), Some((layout(), Lsn(0x16_B374_D848))));
+        let other = layout().manifest(ChangesKey::Segment(Lsn(7)));
+        for other in [other, layout().keys(run, 1), key.replace("16B374D848", "16b374d848")] {
+            assert_eq!(ChangesLayout::of_segment_key(&other), None, "{other}");
         }
     }
 

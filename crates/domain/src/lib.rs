@@ -65,7 +65,7 @@ pub use schema_replay::{
 pub use snapshot::{InvalidSnapshot, TransactionSnapshot};
 pub use table::{SequenceName, SequenceValue, TableName, TableShape, quote_identifier};
 pub use window::{
-    BaseFacts, BoundaryFacts, ChainFacts, ChangeHistory, Gap, GapReason, Position, RecoveryPlan,
+    BaseFacts, BoundaryFacts, ChainFacts, ChangeHistory, Follows, Gap, GapReason, Position, RecoveryPlan,
     SegmentFacts, Span, Unreachable, UnreadableFacts, Window,
 };
 

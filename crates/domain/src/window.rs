@@ -72,6 +72,17 @@ pub struct SegmentFacts {
     pub last_commit_at: Option<Timestamp>,
     /// Whether a restore repeats everything that changed the schema in it.
     pub is_schema_replayable: bool,
+    /// What it follows.
+    pub follows: Follows,
+}
+
+/// The manifest that a segment names as the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Follows {
+    /// The beginning of a chain, where the segment begins.
+    Chain,
+    /// A segment, and where that begins.
+    Segment(Lsn),
 }
 
 /// A span of which every point can be restored.
@@ -201,7 +212,10 @@ impl ChangeHistory {
         // What no chain leads to lies behind a hole: of its first segment only the end is known.
         while let Some((_, first)) = segments.pop_first() {
             let before = runs.iter().map(|run| run.end().lsn).filter(|end| *end <= first.start).max();
-            let missing = GapReason::SegmentMissing { start_lsn: before.unwrap_or(first.start) };
+            let missing = match first.follows {
+                Follows::Chain => GapReason::ChainMissing { start_lsn: first.start },
+                Follows::Segment(start) => GapReason::SegmentMissing { start_lsn: before.unwrap_or(start) },
+            };
             let mut run = Run::begin(first.ends, Some(missing));
             run.follow(&mut segments);
             runs.push(run);
@@ -288,16 +302,28 @@ impl ChangeHistory {
         unreadable.or_else(|| next.and_then(|next| next.gap.clone()))
     }
 
-    /// Why a backup joins nothing: what it would have to join may be what cannot be read.
+    /// The hole that a position lies in, with what is missing there.
+    fn hole_at(&self, lsn: Lsn) -> Option<&GapReason> {
+        let behind = self.runs.iter().position(|run| run.start() > lsn)?;
+        let end = behind.checked_sub(1).map(|before| self.runs[before].end().lsn);
+        self.runs[behind].gap.as_ref().filter(|reason| match reason {
+            GapReason::ChainMissing { start_lsn } => *start_lsn <= lsn,
+            GapReason::SegmentMissing { .. } => end.is_none_or(|end| end <= lsn),
+            _ => false,
+        })
+    }
+
+    /// Why a backup joins nothing: what it would have to join may be what cannot be read, or is missing.
     fn not_joined(&self, base: &BaseFacts) -> GapReason {
         let lsn = base.position.lsn;
         let before = self.boundaries().map(|boundary| boundary.position.lsn).filter(|end| *end <= lsn).max();
         let is_nearer =
             |one: &&UnreadableFacts| one.start <= lsn && before.is_none_or(|end| end <= one.start);
-        match self.unreadable.iter().rfind(is_nearer) {
-            Some(unreadable) => unreadable.reason(),
-            None if self.runs.is_empty() => GapReason::NotCaptured,
-            None => GapReason::NotJoined { backup_id: base.backup_id },
+        match (self.unreadable.iter().rfind(is_nearer), self.hole_at(lsn)) {
+            (Some(unreadable), _) => unreadable.reason(),
+            (None, Some(missing)) => missing.clone(),
+            (None, None) if self.runs.is_empty() => GapReason::NotCaptured,
+            (None, None) => GapReason::NotJoined { backup_id: base.backup_id },
         }
     }
 

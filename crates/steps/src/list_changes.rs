@@ -10,7 +10,7 @@ use keepsake_archive::{
     SegmentManifest,
 };
 use keepsake_domain::{
-    BackupId, BaseFacts, BoundaryFacts, ChainFacts, ChangeHistory, Classified, FailureClass, Lsn,
+    BackupId, BaseFacts, BoundaryFacts, ChainFacts, ChangeHistory, Classified, FailureClass, Follows, Lsn,
     NotCaptured, Position, SegmentFacts, UnreadableFacts, chain,
 };
 use serde::Serialize;
@@ -327,6 +327,10 @@ pub fn change_history(backups: &[StandingBackup], changes: &LineageChanges) -> C
                 first_commit_at: segment.first_commit_at,
                 last_commit_at: segment.last_commit_at,
                 is_schema_replayable: segment.schema_replayable,
+                follows: match &segment.previous {
+                    PreviousChanges { is_chain_start: true, .. } => Follows::Chain,
+                    before => Follows::Segment(before.start_lsn),
+                },
             }),
         }
     }

@@ -75,6 +75,37 @@ fn a_damaged_manifest_is_a_hole_and_every_point_beside_it_is_restored() {
 }
 
 #[test]
+fn a_manifest_of_changes_that_is_missing_is_told_as_that_and_window_fails() {
+    let captured = Captured::protected();
+    captured.backup(&[]).ok();
+    for id in 1..=3 {
+        captured.captured_row(id);
+    }
+    let (repo, aside) = (captured.bench.repo(), captured.bench.path("aside"));
+    let window = || ended(&mut command(&["window", "--repo", &repo, "--json"]));
+    let manifests = captured.manifests();
+    let chain = manifests[0].with_extension("chain.json");
+    for (missing, reason) in [(&manifests[1], "segment_missing"), (&chain, "chain_missing")] {
+        std::fs::rename(missing, &aside).unwrap();
+        let name = missing.file_name().unwrap().to_str().unwrap();
+        let told = window().failed(13, &["1 manifests of changes are missing", name]);
+        assert!(told.stderr.contains("restore from a copy"), "{}", told.stderr);
+        let lineage = told.json()["lineages"][0].clone();
+        assert_eq!(lineage["gaps"][0]["reason"], reason, "{lineage}");
+        assert_eq!(lineage["damages"].as_array().unwrap().len(), 1, "{lineage}");
+        std::fs::rename(&aside, missing).unwrap();
+    }
+    assert_eq!(window().ok().json()["lineages"][0]["damages"], serde_json::json!([]));
+    // The newest one names itself to nobody: a run may have died before it wrote that.
+    std::fs::rename(&manifests[2], &aside).unwrap();
+    let behind = window().ok().json()["lineages"][0]["without_manifest"].clone();
+    assert_eq!(behind["segments"], 1, "{behind}");
+    let shown = ended(&mut command(&["window", "--repo", &repo])).ok().stdout;
+    assert!(shown.contains("the bytes of 1 segments stand behind the last manifest"), "{shown}");
+    captured.run("capture", &[]).failed(12, &["changes are lost"]);
+}
+
+#[test]
 fn a_full_backup_that_cannot_be_read_is_told_and_never_passed_over_for_an_older_state_unasked() {
     let captured = Captured::protected();
     let id = |backup: &Ended| backup.json()["backup_id"].as_str().unwrap().to_owned();

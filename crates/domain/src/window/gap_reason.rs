@@ -29,6 +29,11 @@ pub enum GapReason {
         /// Where it should begin.
         start_lsn: Lsn,
     },
+    /// The manifest with which a chain begins is not there, and segments of it are.
+    ChainMissing {
+        /// Where the chain begins.
+        start_lsn: Lsn,
+    },
     /// A manifest stands and cannot be read: nothing that it describes can be restored.
     Unreadable {
         /// Where that begins.
@@ -54,12 +59,19 @@ pub enum GapReason {
 const REPAIR: &str = "restore from a copy, or put the manifest back from one; else a full backup begins the next span, \
                       behind keepsake protect --begin-anew where no newer manifest stands";
 
+/// The same where nothing stands in the manifest's place.
+const REPAIR_MISSING: &str =
+    "restore from a copy, or put its manifest back from one; else a full backup begins the next span";
+
 impl std::fmt::Display for GapReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Lost { what } => f.write_str(what),
             Self::SegmentMissing { start_lsn } => {
-                write!(f, "the segment that begins at {start_lsn} is missing")
+                write!(f, "the segment that begins at {start_lsn} is missing; {REPAIR_MISSING}")
+            }
+            Self::ChainMissing { start_lsn } => {
+                write!(f, "the beginning of the chain of changes at {start_lsn} is missing; {REPAIR_MISSING}")
             }
             Self::Unreadable { found, .. } => write!(f, "{found}; {REPAIR}"),
             Self::SchemaChanged => f.write_str("the schema changed; a full backup begins the next span"),

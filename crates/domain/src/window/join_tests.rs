@@ -167,6 +167,7 @@ fn captured(events: &[Event], draws: bool) -> Captured {
                     first_commit_at: None,
                     last_commit_at: None,
                     is_schema_replayable: false,
+                    follows: Follows::Chain,
                 });
                 start = end;
             }

@@ -41,6 +41,7 @@ fn segment(start: u64, end: u64, xid: u64, schema: &str) -> SegmentFacts {
         first_commit_at,
         last_commit_at,
         is_schema_replayable: false,
+        follows: if matches!(start, 100 | 500) { Follows::Chain } else { Follows::Segment(Lsn(start - 100)) },
     }
 }
 
@@ -95,6 +96,27 @@ fn a_segment_that_is_missing_is_a_gap_even_if_later_ones_stand() {
     let window = ChangeHistory::new(only_first, vec![chain(100, 10, None)], segments).window();
     assert_eq!(spans(&window), [(120, 200)]);
     assert_eq!(window.gaps[0].before, None);
+}
+
+#[test]
+fn a_chain_whose_beginning_is_missing_is_named_and_not_taken_for_an_open_transaction() {
+    let segments = || vec![segment(100, 200, 20, "one"), segment(200, 300, 30, "one")];
+    let missing = |start| GapReason::ChainMissing { start_lsn: Lsn(start) };
+    let window = |base, segments| ChangeHistory::new(vec![base], vec![], segments).window();
+    let within = window(base(1, 120, 12, "one"), segments());
+    assert_eq!((spans(&within), &within.gaps[0].reason), (vec![(120, 120)], &missing(100)));
+    // Of the segments behind it all is known; a full that was made before the chain began never joined.
+    assert_eq!(spans(&window(base(1, 220, 22, "one"), segments())), [(220, 300)]);
+    let before = window(base(1, 90, 9, "one"), segments());
+    assert_eq!(before.gaps[0].reason, GapReason::NotJoined { backup_id: id(1) });
+    // Without the first segments, too, and behind another chain.
+    let late = window(base(1, 120, 12, "one"), vec![segment(300, 400, 40, "one")]);
+    assert_eq!(late.gaps[0].reason, GapReason::SegmentMissing { start_lsn: Lsn(200) });
+    let ChangeHistory { bases, .. } = history();
+    let segments = vec![segment(100, 200, 20, "one"), segment(500, 600, 60, "one")];
+    let window = ChangeHistory::new(bases, vec![chain(100, 10, None)], segments).window();
+    assert_eq!(spans(&window), [(120, 200), (520, 520)]);
+    assert_eq!(window.gaps.iter().map(|gap| &gap.reason).collect::<Vec<_>>(), [&missing(500), &missing(500)]);
 }
 
 fn unreadable(start: u64) -> UnreadableFacts {

@@ -500,6 +500,7 @@ async fn a_missing_segment_leaves_a_named_gap() {
                     first_commit_at: one.segment().unwrap().first_commit_at,
                     last_commit_at: one.segment().unwrap().last_commit_at,
                     is_schema_replayable: one.segment().unwrap().schema_replayable,
+                    follows: keepsake_domain::Follows::Segment(one.previous().unwrap().start_lsn),
                 })
                 .collect(),
         )
