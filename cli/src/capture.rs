@@ -12,8 +12,9 @@ use crate::text;
 use keepsake_archive::SegmentManifest;
 use keepsake_domain::{BackupId, FailureClass, Lineage, Lsn, SchemaChange, Timestamp};
 use keepsake_steps::ports::{Clock, ProtectWishes};
-use keepsake_steps::{Captured, SegmentBounds, Until, capture_changes};
+use keepsake_steps::{CaptureSeen, Captured, SegmentBounds, Until, capture_changes};
 use serde::Serialize;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 const AT_RISK: &str =
@@ -57,9 +58,17 @@ pub async fn capture(context: &Context, arguments: &CaptureArguments) -> Result<
         span: Duration::from_secs(u64::from(arguments.segment_seconds)),
     };
     let until = if arguments.follow { Until::Stopped } else { Until::CaughtUp };
-    let told = |segment: &SegmentManifest| tell(segment, arguments.follow && !arguments.json, context);
+    let gap = OnceLock::new();
+    let told = |seen: CaptureSeen<'_>| match seen {
+        CaptureSeen::Gap(what) => drop(gap.set(what.to_owned())),
+        CaptureSeen::Segment(segment) => tell(segment, arguments.follow && !arguments.json, context),
+    };
     let captured = async { Ok(capture_changes(&capture, bounds, until, &told).await?) };
-    let captured = unless_interrupted(captured, AT_RISK).await?;
+    let captured = unless_interrupted(captured, AT_RISK).await;
+    let captured = captured.map_err(|ended| match gap.get() {
+        Some(gap) => lost(gap).before(&ended),
+        None => ended,
+    })?;
     let summary = summary(&captured, capturing.repository().url());
     if arguments.json {
         print_json(&summary)?;
@@ -69,7 +78,8 @@ pub async fn capture(context: &Context, arguments: &CaptureArguments) -> Result<
     captured.gap.as_deref().map_or(Ok(()), |gap| Err(lost(gap)))
 }
 
-/// A schedule that looks at nothing but the exit code must hear of it, once: the next capture goes on behind the gap.
+/// A schedule that looks at nothing but the exit code must hear of it, once and however the run ends: the next capture goes on
+/// behind the gap.
 fn lost(gap: &str) -> Failure {
     Failure::found(
         FailureClass::Permanent,
@@ -128,9 +138,12 @@ fn tell(segment: &SegmentManifest, is_shown: bool, context: &Context) {
         note(&format!("the schema changed before {}{what}: a restore runs that again", segment.end_lsn));
     } else if segment.schema_changed {
         note(&format!(
-            "warning: the schema changed before {}{}: what follows can be restored to only from the next full backup on; run keepsake backup",
+            "warning: the schema changed before {}{}: no point behind {} ({}) can be restored to until the next full backup, \
+             also none before the change; run keepsake backup",
             segment.end_lsn,
-            what_changed(&segment.schema_changes)
+            what_changed(&segment.schema_changes),
+            segment.start_lsn,
+            text::instant(segment.started_at, context.clock.now())
         ));
     }
     tracing::info!(end_lsn = %segment.end_lsn, transactions = segment.holds.transactions, "a segment stands");

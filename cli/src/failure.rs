@@ -43,6 +43,16 @@ impl Failure {
         Self { exit_code: exit_code(class), text: text.into(), explanation: Some(explanation) }
     }
 
+    /// The same, and what ended the command later: a schedule looks at the exit code alone, and must not miss this one.
+    #[must_use]
+    pub fn before(mut self, later: &Self) -> Self {
+        self.text = format!("{}; and then: {}", self.text, later.text);
+        if let (Some(own), Some(later)) = (&mut self.explanation, &later.explanation) {
+            own.next = format!("{}; for what came then: {}", own.next, later.next);
+        }
+        self
+    }
+
     /// Stopped by a signal: 128 and the signal's number.
     #[must_use]
     pub fn interrupted(signal: u8, at_risk: &str) -> Self {
@@ -109,5 +119,15 @@ mod tests {
         assert_eq!(lines[0], "error: pg_dump failed: connection to postgres://…@h/d failed");
         assert!(lines[1].starts_with("at risk: ") && lines[2].starts_with("next: "), "{report}");
         assert_eq!(lines.len(), 3);
+    }
+
+    #[test]
+    fn of_two_failures_the_first_gives_the_exit_code_and_both_are_told() {
+        let lost = Failure::found(FailureClass::Permanent, "changes are lost", "points", "keepsake backup");
+        let both = lost.before(&Failure::interrupted(2, "nothing more"));
+        assert_eq!(both.exit_code(), 12);
+        let report = both.report();
+        assert!(report.starts_with("error: changes are lost; and then: interrupted\n"), "{report}");
+        assert!(report.contains("next: keepsake backup; for what came then: run the same"), "{report}");
     }
 }

@@ -12,7 +12,7 @@ use keepsake_testkit::cluster::until;
 use serde_json::Value;
 use std::io::{Cursor, Read};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// A source with its own name in the repository: its slot on the server is called after that.
 struct Captured {
@@ -155,6 +155,9 @@ fn what_was_defined_is_named_by_capture_and_window_and_no_manifest_holds_its_sta
     let told = captured.run("capture", &["--once"]).ok();
     let change = "by ALTER TABLE (table public.guests) at ";
     assert!(told.stderr.contains(change) && told.stderr.contains("and 1 more statements"), "{}", told.stderr);
+    // The whole segment is lost with it, not only what follows the change.
+    let newest = captured.window()["spans"][0]["newest"]["lsn"].as_str().unwrap().to_owned();
+    assert!(told.stderr.contains(&format!("no point behind {newest} (")), "{newest}: {}", told.stderr);
     let changes = captured.window()["schema_changes"].clone();
     assert_eq!(changes[0]["objects"][0], "table public.guests");
     assert_eq!((&changes[1]["command"], changes.as_array().unwrap().len()), (&"CREATE INDEX".into(), 2));
@@ -244,6 +247,27 @@ fn a_slot_that_is_dropped_is_a_gap_that_is_told_and_a_damaged_segment_is_found()
     std::fs::write(&object, bytes).unwrap();
     let found = captured.bench.verify(&captured.bench.repo(), &["--deep"]);
     found.failed(14, &["the changes of 1 of 1 lineages are damaged"]);
+}
+
+#[test]
+fn a_gap_that_a_capture_met_gives_its_exit_code_however_it_ends() {
+    let captured = Captured::protected();
+    captured.run("capture", &[]).ok();
+    captured.source.sql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()");
+    let before = captured.manifests().len();
+    let mut follow = captured.command("capture", &["--follow", "--segment-seconds", "1"]);
+    let follow = follow.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until("it captures behind the gap", || captured.manifests().len() > before);
+    let interrupted = Command::new("kill").args(["-INT", &follow.id().to_string()]).status().unwrap();
+    assert!(interrupted.success());
+    let ended = Ended::of(follow.wait_with_output().unwrap(), &[]);
+    let told = ended.failed(12, &["changes are lost", "; and then: interrupted"]);
+    assert!(told.stderr.contains("next: keepsake backup"), "{}", told.stderr);
+    assert!(
+        told.stderr.contains("a new chain begins; run keepsake backup"),
+        "it is told at once: {}",
+        told.stderr
+    );
 }
 
 #[test]

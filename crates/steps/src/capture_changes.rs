@@ -71,7 +71,16 @@ pub struct Captured {
     pub is_behind: bool,
 }
 
-/// Captures changes. `seen` is told of each segment once it stands.
+/// What a run tells at once, however it then ends.
+#[derive(Debug, Clone, Copy)]
+pub enum CaptureSeen<'a> {
+    /// Changes are lost before this run, which begins a new chain: a full backup is needed.
+    Gap(&'a str),
+    /// A segment stands.
+    Segment(&'a SegmentManifest),
+}
+
+/// Captures changes. `seen` is told of a gap when it is met, and of each segment once it stands.
 ///
 /// A run that died anywhere is followed by one that goes on where the chain ends; the slot may lag behind that and never
 /// runs ahead of it.
@@ -83,10 +92,10 @@ pub async fn capture_changes(
     capture: &Capture<'_>,
     bounds: SegmentBounds,
     until: Until,
-    seen: &(dyn Fn(&SegmentManifest) + Send + Sync),
+    seen: &(dyn Fn(CaptureSeen<'_>) + Send + Sync),
 ) -> Result<Captured, StepError> {
     let began = capture.clock.now();
-    let (state, chain, gap) = go_on(capture).await?;
+    let (state, chain, gap) = go_on(capture, seen).await?;
     let key = RunKey::draw(capture, &chain.layout).await?;
     let mut captured = Captured {
         run_id: key.run_id,
@@ -114,7 +123,7 @@ pub async fn capture_changes(
     loop {
         let manifest = writing.segment(&mut reading).await?;
         reading.confirm(manifest.end_lsn).await?;
-        seen(&manifest);
+        seen(CaptureSeen::Segment(&manifest));
         captured.segments += 1;
         captured.transactions += manifest.holds.transactions;
         captured.changes += manifest.holds.changes;
@@ -134,7 +143,10 @@ pub async fn capture_changes(
 }
 
 /// Where this run goes on: behind the chain's end, or behind the beginning of a new one and what was lost before it.
-async fn go_on(capture: &Capture<'_>) -> Result<(CaptureState, StandingChanges, Option<String>), StepError> {
+async fn go_on(
+    capture: &Capture<'_>,
+    seen: &(dyn Fn(CaptureSeen<'_>) + Send + Sync),
+) -> Result<(CaptureState, StandingChanges, Option<String>), StepError> {
     let state = capture.source.capture_state().await?;
     let layout = ChangesLayout::new(capture.name, state.lineage.clone());
     let layout = layout.map_err(|_| not_protected(&state, capture.name))?;
@@ -151,10 +163,16 @@ async fn go_on(capture: &Capture<'_>) -> Result<(CaptureState, StandingChanges, 
         (Some(end), None) => Ok((state, end, None)),
         (end, Some(what)) => {
             held_by_other(capture, &state)?;
+            // Before anything that can fail: the next run finds a chain, and hears of no gap.
+            seen(CaptureSeen::Gap(&what));
+            tracing::warn!(
+                source = capture.name,
+                what,
+                "changes are lost; a new chain begins; run keepsake backup"
+            );
             let reason = ChainReason::Gap { what: what.clone() };
             let wishes = ProtectWishes { only_if_wanted: true, ..capture.wishes_here() };
             let protected = begin_chain(capture, &wishes, &layout, &state, reason, end.as_ref()).await?;
-            tracing::warn!(source = capture.name, what, "changes are lost; a new chain begins");
             Ok((state, protected.chain, Some(what)))
         }
         (None, None) => Err(not_protected(&state, capture.name)),

@@ -2,7 +2,7 @@
 
 use crate::StepError;
 use crate::begin_backup::{BeginCatalog, BeginRequest, open_run_of};
-use crate::capture_changes::{SegmentBounds, Until, capture_changes};
+use crate::capture_changes::{CaptureSeen, SegmentBounds, Until, capture_changes};
 use crate::capture_record::{Tally, catch_up, record};
 use crate::chain::{Capture, ProtectedSource, protect_source};
 use crate::ports::{
@@ -180,7 +180,11 @@ pub async fn capture_for_run(
     let span = Duration::from_secs(u64::from(run.capture.segment_seconds));
     let bounds = SegmentBounds { span, ..SegmentBounds::default() };
     let tally = Mutex::new(Tally::default());
-    let seen = |segment: &_| tally.lock().unwrap_or_else(PoisonError::into_inner).add(segment);
+    let seen = |seen: CaptureSeen<'_>| {
+        if let CaptureSeen::Segment(segment) = seen {
+            tally.lock().unwrap_or_else(PoisonError::into_inner).add(segment);
+        }
+    };
     let captured = capture_changes(capture, bounds, until, &seen).await?;
     let tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
     let known = known.position_in(&captured.layout);
@@ -196,13 +200,15 @@ pub async fn capture_for_run(
         (None, true) => Some(NoticeKind::SchemaChanged),
         (None, false) => None,
     };
+    // One notice tells both: who reads of a gap alone would take a changed schema for told.
+    let too = if facts.schema_changed { "; and the schema changed" } else { "" };
     Ok(CaptureStep {
         segments: captured.segments,
         transactions: captured.transactions,
         changes: captured.changes,
         stored_bytes: tally.stored_bytes,
         end: captured.end,
-        gap: facts.gap,
+        gap: facts.gap.map(|gap| format!("{gap}{too}")),
         notice,
         start_full: full_wanted(&facts.full, catalog.clock.now()),
         more: notice.is_none() && (is_continuous || captured.is_behind),

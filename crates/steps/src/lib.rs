@@ -57,7 +57,7 @@ pub use begin_backup::{
     BeginCatalog, BeginRequest, KeyDrawing, LEASE_TTL, Preparation, open_run, prepare_run, read_policy,
     recovery_recipients, write_key,
 };
-pub use capture_changes::{Captured, SegmentBounds, Until, capture_changes};
+pub use capture_changes::{CaptureSeen, Captured, SegmentBounds, Until, capture_changes};
 pub use capture_notices::{
     capture_failure_notice, changes_lost_notice, schema_changed_notice, slot_dropped_notice,
 };

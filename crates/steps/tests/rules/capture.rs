@@ -10,9 +10,10 @@ use keepsake_archive::{ChangesLayout, SegmentDecoder, SegmentManifest, SegmentRe
 use keepsake_domain::{Classified, FailureClass, GapReason, Lsn};
 use keepsake_steps::ports::{ChangeSource, KeyHolder, ProtectWishes, Repository};
 use keepsake_steps::{
-    Capture, Captured, ChangesManifest, Damage, Depth, LineageChanges, ProtectedSource, SegmentBounds,
-    StandingChanges, StepError, Until, begin_anew, capture_changes, change_history, changes_keys, changes_of,
-    lineage_changes, not_captured_at, open_backup, protect_source, verify_links, verify_segment,
+    Capture, CaptureSeen, Captured, ChangesManifest, Damage, Depth, LineageChanges, ProtectedSource,
+    SegmentBounds, StandingChanges, StepError, Until, begin_anew, capture_changes, change_history,
+    changes_keys, changes_of, lineage_changes, not_captured_at, open_backup, protect_source, verify_links,
+    verify_segment,
 };
 use keepsake_testkit::{
     Fault, Faults, Faulty, FaultyRepository, Gate, MemoryChangeSource, MemoryKeyHolder, MemoryRepository,
@@ -216,7 +217,7 @@ async fn a_run_that_follows_ends_segments_by_time_also_when_nothing_happens() {
     let (source, committed, clock) =
         (bench.source.clone(), Arc::new(Mutex::new(Vec::new())), bench.clock.clone());
     let written = committed.clone();
-    let write = move |_: &SegmentManifest| {
+    let write = move |_: CaptureSeen<'_>| {
         clock.advance(Duration::from_secs(1));
         written.lock().unwrap().push(source.commit(2, 50));
     };

@@ -26,6 +26,20 @@ async fn what_a_run_that_failed_did_not_tell_is_told_by_the_next_and_by_no_other
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_gap_and_a_changed_schema_behind_it_are_told_in_one_notice() {
+    let bench = Bench::new(CaptureMode::Scheduled);
+    bench.run("first").await;
+    bench.source.drop_slot();
+    let run = bench.begun("second").await;
+    bench.protect(&run).await;
+    bench.source.change_schema();
+    let step = bench.step(&run).await;
+    assert_eq!(step.notice, Some(NoticeKind::ChangesLost));
+    let gap = step.gap.unwrap();
+    assert!(gap.contains("slot is gone") && gap.ends_with("; and the schema changed"), "{gap}");
+}
+
 /// Somebody captured for long while the catalog was away: more than one page of names.
 #[tokio::test(start_paused = true)]
 async fn a_change_of_the_schema_behind_a_thousand_segments_that_nobody_told_of_is_found() {
