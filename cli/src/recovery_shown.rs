@@ -1,7 +1,9 @@
 //! The way to a point in time, as a restore's plan shows it.
 
 use crate::text;
-use keepsake_domain::{BackupId, GapReason, NotCaptured, Position, RecoveryTarget, SchemaChange, Timestamp};
+use keepsake_domain::{
+    BackupId, GapReason, NotCaptured, Position, RecoveryTarget, SchemaChange, TableName, Timestamp,
+};
 use keepsake_steps::{RecoveryRoute, StandingChanges, StandingDifferential, UnreadableManifest};
 use serde::Serialize;
 use std::fmt;
@@ -37,8 +39,11 @@ pub struct RecoveryShown {
     stopped_by: Option<GapReason>,
     /// Changes of the schema in these segments, the first of each: those up to the target are run again.
     schema_changes: Vec<SchemaChange>,
-    /// Tables that hold the full backup's rows, whatever the target.
+    /// Tables whose changes are not captured: they hold the full backup's rows, whatever the target.
     not_captured: Vec<NotCaptured>,
+    /// Those of them that the full backup does not hold: they are missing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    not_held: Vec<TableName>,
     /// Whether these are all: not where a manifest before the target is missing or cannot be read.
     not_captured_known: bool,
     /// Manifests of the lineage that cannot be read; none of them is needed.
@@ -106,6 +111,7 @@ impl RecoveryShown {
                 .flat_map(|segment| segment.schema_changes.iter().cloned())
                 .collect(),
             not_captured: route.not_captured.clone(),
+            not_held: route.not_held.clone(),
             not_captured_known: route.is_not_captured_known,
             unreadable: route.unreadable.clone(),
             passed_over: route.passed_over.clone(),
@@ -167,8 +173,13 @@ impl RecoveryShown {
         for one in &self.not_captured {
             writeln!(
                 f,
-                "  NOT CAPTURED {}: it comes back as the full backup held it ({})",
+                "  NOT CAPTURED {}: {} ({})",
                 one.table,
+                if self.not_held.contains(&one.table) {
+                    "the full backup does not hold it, so it does not come back"
+                } else {
+                    "it comes back as the full backup held it"
+                },
                 one.reason.advice()
             )?;
         }

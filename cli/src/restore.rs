@@ -330,9 +330,21 @@ fn recovered_text(point: &RecoveredPoint) -> Vec<String> {
         point.lsn
     );
     let old = |table: &TableName| format!("  NOT CAPTURED {table}: its rows are those of the backup");
+    let missing = |table: &TableName| {
+        format!("  NOT CAPTURED {table}: the backup does not hold it, so it did not come back")
+    };
     let repeated = |one: &RepeatedStatement| format!("  schema     {one} was run again");
-    let repeated = point.schema_statements.iter().map(repeated).collect();
-    [vec![reached], repeated, point.not_captured.iter().map(old).collect()].concat()
+    let mut lines = vec![reached];
+    lines.extend(point.schema_statements.iter().map(repeated));
+    lines.extend(point.not_captured.iter().map(old));
+    lines.extend(point.not_held.iter().map(missing));
+    if !point.not_captured_known {
+        lines.push(
+            "  NOT KNOWN  which other tables were not captured: a manifest before the point is not there"
+                .to_owned(),
+        );
+    }
+    lines
 }
 
 /// What came of `--roles`.

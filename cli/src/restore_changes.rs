@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::keys::ReadingKey;
 use crate::terminal::Progress;
 use keepsake_archive::SegmentManifest;
-use keepsake_domain::{RecoveredPoint, RestoredDatabase};
+use keepsake_domain::{RecoveredPoint, RestoredDatabase, TableName};
 use keepsake_postgres::PostgresTarget;
 use keepsake_statements::plain_statement;
 use keepsake_steps::ports::Repository;
@@ -19,6 +19,9 @@ use std::sync::Arc;
 pub struct Changes {
     target: Arc<PostgresTarget>,
     replay: Replay,
+    /// Of the tables that are not captured, those that the full backup does not hold.
+    not_held: Vec<TableName>,
+    is_not_captured_known: bool,
 }
 
 impl Changes {
@@ -33,7 +36,8 @@ impl Changes {
         target: Arc<PostgresTarget>,
     ) -> Result<Option<Self>, Failure> {
         let Some(route) = route else { return Ok(None) };
-        let not_captured = route.not_captured.into_iter().map(|one| one.table).collect();
+        let is_held = |table: &TableName| !route.not_held.contains(table);
+        let not_captured = route.not_captured.into_iter().map(|one| one.table).filter(is_held).collect();
         let differential = match route.differential {
             Some(standing) => {
                 let identity = key.open(repository, &standing).await?;
@@ -44,6 +48,8 @@ impl Changes {
         let segments = open_all(repository, key, route.segments).await?;
         Ok(Some(Self {
             target,
+            not_held: route.not_held,
+            is_not_captured_known: route.is_not_captured_known,
             replay: Replay {
                 differential,
                 segments,
@@ -96,6 +102,8 @@ impl Changes {
             segments: replayed.segments,
             transactions: replayed.transactions,
             not_captured: self.replay.not_captured.clone(),
+            not_held: self.not_held.clone(),
+            not_captured_known: self.is_not_captured_known,
             schema_statements: self.replay.statements.iter().map(Into::into).collect(),
         };
         Ok((replayed.expected, Some(point)))

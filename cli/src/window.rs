@@ -8,12 +8,12 @@ use crate::text;
 use crate::window_shown::for_people;
 use keepsake_archive::{ArchiveLayout, ChangesKey, ChangesLayout};
 use keepsake_domain::{
-    FailureClass, Gap, Lineage, Lsn, NotCaptured, Position, SchemaChange, Span, Timestamp, Window,
+    FailureClass, Gap, Lineage, Lsn, NotCaptured, Position, SchemaChange, Span, TableName, Timestamp, Window,
 };
 use keepsake_steps::ports::{Clock, Repository};
 use keepsake_steps::{
     Damage, LineageChanges, StandingBackup, StandingChanges, UnreadableManifest, change_history,
-    not_captured_at, read_all_changes, read_backup, verify_links,
+    not_captured_at, not_held, read_all_changes, read_backup, verify_links,
 };
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,6 +44,9 @@ pub struct LineageWindow {
     pub without_manifest: Option<WithoutManifest>,
     /// Tables that every restore brings back as the full backup held them, as of the newest segment.
     pub not_captured: Vec<NotCaptured>,
+    /// Those of them that the newest full backup does not hold: no restore from it has them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_held: Vec<TableName>,
     /// What was defined in segments in which the schema changed; only where the source tells it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub schema_changes: Vec<SchemaChange>,
@@ -161,6 +164,7 @@ fn of_lineage(
     // What cannot be read is told with its reason; the manifest behind it takes it for missing.
     let is_told = |damage: &Damage| unreadable.iter().any(|one| one.key == damage.key);
     let damages = verify_links(standing).into_iter().filter(|damage| !is_told(damage)).collect();
+    let not_captured = not_captured_at(standing, Lsn(u64::MAX));
     let behind: Vec<Lsn> = starts.filter(|start| captured.is_none_or(|end| *start >= end.lsn)).collect();
     LineageWindow {
         source,
@@ -173,7 +177,8 @@ fn of_lineage(
         without_manifest: behind
             .first()
             .map(|first| WithoutManifest { segments: behind.len() as u64, start_lsn: *first }),
-        not_captured: not_captured_at(standing, Lsn(u64::MAX)).to_vec(),
+        not_held: not_held(not_captured, backups.iter().max_by_key(|backup| backup.manifest.lsn)),
+        not_captured: not_captured.to_vec(),
         schema_changes: schema_changes(standing),
     }
 }

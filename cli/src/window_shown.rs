@@ -61,12 +61,13 @@ fn of_lineage(lineage: &LineageWindow, now: Timestamp) -> Vec<String> {
             behind.start_lsn
         )
     }));
-    lines.extend(
-        lineage
-            .not_captured
-            .iter()
-            .map(|one| format!("  NOT CAPTURED {}: it comes back as the full backup held it", one.table)),
-    );
+    lines.extend(lineage.not_captured.iter().map(|one| {
+        let comes_back = match lineage.not_held.contains(&one.table) {
+            true => "the newest full backup does not hold it: it comes back from none until the next",
+            false => "it comes back as the full backup held it",
+        };
+        format!("  NOT CAPTURED {}: {comes_back}", one.table)
+    }));
     let (more, newest) =
         lineage.schema_changes.split_at(lineage.schema_changes.len().saturating_sub(SCHEMA_CHANGES_SHOWN));
     if !more.is_empty() {

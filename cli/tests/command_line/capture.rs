@@ -172,6 +172,15 @@ fn what_was_defined_is_named_by_capture_and_window_and_no_manifest_holds_its_sta
     let shown = ended(&mut command(&["window", "--repo", &repo])).ok().stdout;
     assert!(shown.contains("schema changed by 3 more before these; --json names all"), "{shown}");
     assert_eq!(shown.matches("schema changed by COMMENT").count(), 20, "{shown}");
+    // A table without a key is in full backups only, and in none yet.
+    captured.source.sql("CREATE TABLE bare (id int)");
+    captured.run("capture", &["--once"]).ok();
+    assert_eq!(captured.window()["not_held"][0]["name"], "bare");
+    let shown = ended(&mut command(&["window", "--repo", &repo])).ok().stdout;
+    assert!(shown.contains("NOT CAPTURED public.bare: the newest full backup does not hold it"), "{shown}");
+    captured.backup(&[]).ok();
+    let shown = ended(&mut command(&["window", "--repo", &repo])).ok().stdout;
+    assert!(shown.contains("NOT CAPTURED public.bare: it comes back as the full backup held it"), "{shown}");
     for manifest in captured.manifests() {
         assert!(!std::fs::read_to_string(&manifest).unwrap().contains("secret"), "{}", manifest.display());
     }

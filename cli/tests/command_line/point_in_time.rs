@@ -203,6 +203,8 @@ fn foreign_keys_of_tables_that_are_not_captured_never_fail_a_restore_at_its_end_
         .map(|table| table["name"].as_str().unwrap())
         .collect();
     assert_eq!(not_captured, ["diary", "notes_1", "words"]);
+    let recovered = &certificate["recovered"];
+    assert_eq!((&recovered["not_captured_known"], recovered.get("not_held")), (&true.into(), None));
     // Those that rows obey are validated, the others are not, and the comment is there.
     let keys = "SELECT string_agg(conname || ' ' || convalidated, ',' ORDER BY conname COLLATE \"C\") FROM pg_constraint
         WHERE contype = 'f' AND conrelid <> 'notes'::regclass AND conparentid = 0";

@@ -201,6 +201,12 @@ impl Manifest {
         self.objects().map(|object| object.stored_bytes).sum()
     }
 
+    /// Whether rows of a table are in here, also if there were none.
+    #[must_use]
+    pub fn holds(&self, table: &TableName) -> bool {
+        self.parts.iter().any(|part| part.table == *table || part.root.as_ref() == Some(table))
+    }
+
     /// What a restored database must hold: the parts' rows and digests summed up by the table that they
     /// are loaded into.
     #[must_use]

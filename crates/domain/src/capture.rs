@@ -55,6 +55,15 @@ pub enum NotCapturedReason {
     NotPublishedYet,
 }
 
+impl NotCaptured {
+    /// Whether a restore leaves it out that begins with a full backup which has no rows of it. The rows of foreign tables, and
+    /// of those that an extension makes anew, are in none.
+    #[must_use]
+    pub fn is_missing_without_rows(&self) -> bool {
+        !matches!(self.reason, NotCapturedReason::Foreign | NotCapturedReason::OwnedByExtension)
+    }
+}
+
 impl std::fmt::Display for NotCapturedReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

@@ -62,6 +62,13 @@ pub struct RecoveredPoint {
     /// Tables whose changes are not captured: their rows are those of the backup, whatever the point.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_captured: Vec<TableName>,
+    /// Tables whose changes are not captured and that the backup does not hold either: they did not come back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_held: Vec<TableName>,
+    /// Whether these are all: not where a manifest that says it is missing or cannot be read, nor in certificates of older
+    /// programs.
+    #[serde(default)]
+    pub not_captured_known: bool,
     /// Statements that changed the schema and were run again, in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub schema_statements: Vec<RepeatedStatement>,

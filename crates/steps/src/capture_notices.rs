@@ -78,7 +78,8 @@ pub fn schema_changed_notice(source: &str, execution_id: &str, full_begins: bool
         backup_id: None,
         happened: "the schema of the source changed".to_owned(),
         explanation: Explanation {
-            at_risk: "changes since can be restored to only from the next full backup on".to_owned(),
+            at_risk: "no point behind the last segment before the change can be restored to until the next full backup"
+                .to_owned(),
             next: next.to_owned(),
         },
     }

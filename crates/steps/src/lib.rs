@@ -86,7 +86,7 @@ pub use list_changes::{
 };
 pub use make_differential::{FOLD_BYTES, MadeDifferential, Making, make_differential};
 pub use open_backup::{Lock, Locked, newest_keys, open_backup, open_backup_with_recovery_key};
-pub use plan_recovery::{RecoveryRoute, plan_recovery};
+pub use plan_recovery::{RecoveryRoute, not_held, plan_recovery};
 pub use probe_rpo::{Holders, Opener, ProbedRpo, probe_rpo};
 pub use raise_sequences::raise_sequences;
 pub use read_back::{Comparison, read_back};

@@ -13,7 +13,7 @@ use futures::stream::{self, StreamExt};
 use keepsake_archive::{ArchiveLayout, ChangesLayout};
 use keepsake_domain::{
     BackupId, BackupIdPrefix, FailureClass, Lsn, NotCaptured, Position, RecoveryPlan, RecoveryTarget,
-    Unreachable,
+    TableName, Unreachable,
 };
 use std::collections::HashMap;
 
@@ -35,6 +35,8 @@ pub struct RecoveryRoute {
     pub segments: Vec<StandingChanges>,
     /// Tables whose changes are not captured: they hold the full backup's rows, whatever the target.
     pub not_captured: Vec<NotCaptured>,
+    /// Those of them that the full backup does not hold: they are missing behind the restore.
+    pub not_held: Vec<TableName>,
     /// Whether these are all: not where a manifest is missing or cannot be read between the one that says it and the target.
     pub is_not_captured_known: bool,
     /// How far changes were captured; everything behind the target is left out.
@@ -135,6 +137,7 @@ impl LineageStanding {
         );
         Ok(RecoveryRoute {
             is_not_captured_known,
+            not_held: not_held(&not_captured, Some(&backup)),
             not_captured,
             transactions_behind: transactions_behind(standing, &plan),
             is_behind_known: !is_unreadable_behind
@@ -163,6 +166,14 @@ impl LineageStanding {
             "choose a point that can be restored: keepsake window --repo <URL> shows all of them",
         )
     }
+}
+
+/// Tables whose changes are not captured and that a full backup does not hold, so that no restore from it has them.
+#[must_use]
+pub fn not_held(not_captured: &[NotCaptured], backup: Option<&StandingBackup>) -> Vec<TableName> {
+    let is_held = |table: &TableName| backup.is_some_and(|backup| backup.manifest.holds(table));
+    let missing = not_captured.iter().filter(|one| one.is_missing_without_rows() && !is_held(&one.table));
+    missing.map(|one| one.table.clone()).collect()
 }
 
 /// Plans a restore to a point in time: of the lineage of one backup, or of the newest backup.
