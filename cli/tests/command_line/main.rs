@@ -21,6 +21,7 @@ mod point_in_time;
 mod program;
 mod protected;
 mod providers;
+mod readme;
 mod refusals;
 mod roles;
 mod round_trip;
