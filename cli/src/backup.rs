@@ -2,6 +2,7 @@
 
 use crate::arguments::{BackupArguments, ProviderName};
 use crate::backup_summary::{BackupSummary, Spent};
+use crate::capturing::refuse_mount_point;
 use crate::connection::connection;
 use crate::context::Context;
 use crate::failure::Failure;
@@ -83,11 +84,12 @@ impl Job {
         }
         progress.step(&format!("looking at {}", url.place()));
         let backup_id = BackupId(Uuid::now_v7());
-        let source = PostgresSource::new(url, provider(arguments.provider), tools).of_run(backup_id);
+        let source = PostgresSource::new(url.clone(), provider(arguments.provider), tools).of_run(backup_id);
         let source: Arc<dyn Source> = Arc::new(source);
         let facts = source.preflight(arguments.limits().connections(arguments.jobs)).await?;
         let name = arguments.name.clone().unwrap_or_else(|| safe_name(&facts.database));
         let layout = ArchiveLayout::new(&name, facts.lineage.clone(), backup_id)?;
+        refuse_mount_point(repository.as_ref(), url, &layout).await?;
         let scratch = Scratch::new(backup_id)?;
         let work = Work::new(Arc::new(FolderRepository::open(scratch.path())?), backup_id);
         let recipient = wrap(context, arguments, &recipients, repository.as_ref(), &work, &layout).await?;

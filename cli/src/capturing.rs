@@ -6,10 +6,11 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::keys::{key_holder, recipients};
 use crate::secret_text::SecretText;
-use keepsake_archive::Recipient;
+use keepsake_archive::{ArchiveLayout, ChangesLayout, Recipient};
+use keepsake_domain::ConnectionUrl;
 use keepsake_postgres::PostgresChanges;
-use keepsake_steps::Capture;
-use keepsake_steps::ports::{KeyHolder, ProtectWishes, Repository};
+use keepsake_steps::ports::{ChangeSource, KeyHolder, ProtectWishes, Repository};
+use keepsake_steps::{Capture, refuse_where_gone};
 use std::sync::Arc;
 
 /// The options, as they were given.
@@ -64,4 +65,22 @@ impl Capturing {
             parse_statement: keepsake_statements::plain_statement,
         }
     }
+}
+
+/// Refuses a folder to which the source's changes went and which holds nothing of them: a disk that is not mounted. A source
+/// that cannot be asked, or of which no changes are captured, says nothing of any folder.
+///
+/// # Errors
+/// As [`refuse_where_gone`].
+pub async fn refuse_mount_point(
+    repository: &dyn Repository,
+    url: ConnectionUrl,
+    backup: &ArchiveLayout,
+) -> Result<(), Failure> {
+    if !repository.url().starts_with("file://") {
+        return Ok(());
+    }
+    let Ok(state) = PostgresChanges::new(url, &backup.source).capture_state().await else { return Ok(()) };
+    let layout = ChangesLayout { source: backup.source.clone(), lineage: backup.lineage.clone() };
+    Ok(refuse_where_gone(repository, &state, &layout).await?)
 }

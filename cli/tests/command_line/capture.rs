@@ -279,6 +279,24 @@ fn a_gap_that_a_capture_met_gives_its_exit_code_however_it_ends() {
     );
 }
 
+/// It leaves its mount point, an empty folder.
+#[test]
+fn a_disk_that_is_not_mounted_is_not_taken_for_a_new_repository() {
+    let captured = Captured::protected();
+    let (disk, elsewhere) = (captured.bench.path("repo"), captured.bench.path("elsewhere"));
+    std::fs::rename(&disk, &elsewhere).unwrap();
+    std::fs::create_dir(&disk).unwrap();
+    for command in ["capture", "protect", "backup"] {
+        let refused = captured.run(command, &[]).failed(12, &["nothing of them is there"]);
+        assert!(refused.stderr.contains("next: mount the disk"), "{}", refused.stderr);
+        assert_eq!(std::fs::read_dir(&disk).unwrap().count(), 0, "{command} left something behind");
+    }
+    std::fs::remove_dir(&disk).unwrap();
+    std::fs::rename(&elsewhere, &disk).unwrap();
+    captured.backup(&[]).ok();
+    captured.run("capture", &[]).ok();
+}
+
 #[test]
 fn a_copy_restores_to_a_point_in_time_by_itself_and_tells_its_rpo() {
     let captured = Captured::protected();

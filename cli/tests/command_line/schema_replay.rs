@@ -200,3 +200,19 @@ fn roles_that_the_target_lacks_are_named_before_anything_is_changed() {
     protected.restore(&target, &without).ok();
     assert_eq!(target.sql("SELECT count(*) FROM guests WHERE seat IS NULL").trim(), "50");
 }
+
+#[test]
+fn a_roles_own_schema_is_in_front_also_where_nothing_is_run_as_that_role() {
+    let protected = Protected::with(SCHEMA);
+    let role = format!("own_{}", protected.source.name);
+    let target = Database::empty(Server::Target);
+    protected.source.sql(&format!("CREATE ROLE {role} SUPERUSER; CREATE SCHEMA AUTHORIZATION {role}"));
+    protected.capture_with(keepsake_statements::plain_statement);
+    protected.backup();
+    let own = "CREATE TABLE seats (id integer PRIMARY KEY);\nINSERT INTO seats VALUES (7);";
+    script(&protected.source, &format!("SET ROLE {role};\n{own}"));
+    protected.capture_with(keepsake_statements::plain_statement);
+    protected.restore(&target, &["--latest", "--missing-roles", "skip-ownership"]).ok();
+    assert_eq!(target.sql(&format!("SELECT id FROM {role}.seats")).trim(), "7");
+    protected.source.sql(&format!("DROP OWNED BY {role} CASCADE; DROP ROLE {role}"));
+}

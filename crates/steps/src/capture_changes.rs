@@ -4,6 +4,7 @@ use crate::StepError;
 use crate::capture_segment::{Filled, Reading};
 use crate::chain::{
     Capture, RunKey, begin_chain, held_by_other, lost, not_protected, other_lineage, put_manifest,
+    refuse_where_gone,
 };
 use crate::list_changes::StandingChanges;
 use crate::newest_changes::newest_changes;
@@ -175,7 +176,10 @@ async fn go_on(
             let protected = begin_chain(capture, &wishes, &layout, &state, reason, end.as_ref()).await?;
             Ok((state, protected.chain, Some(what)))
         }
-        (None, None) => Err(not_protected(&state, capture.name)),
+        (None, None) => {
+            refuse_where_gone(capture.repository, &state, &layout).await?;
+            Err(not_protected(&state, capture.name))
+        }
     }
 }
 

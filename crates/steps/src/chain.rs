@@ -117,6 +117,9 @@ pub async fn protect_source(capture: &Capture<'_>) -> Result<ProtectedSource, St
                 Some(lost) => Some(lost),
                 None => other_lineage(capture.repository, &layout).await?,
             };
+            if end.is_none() {
+                refuse_where_gone(capture.repository, &state, &layout).await?;
+            }
             let reason = what.map_or(ChainReason::Protected, |what| ChainReason::Gap { what });
             begin_chain(capture, &capture.wishes_here(), &layout, &state, reason, end.as_ref()).await
         }
@@ -162,6 +165,35 @@ pub(crate) fn held_by_other(capture: &Capture<'_>, state: &CaptureState) -> Resu
     ))
 }
 
+/// Refuses a repository to which a source's changes went, as that notes, and which holds nothing of them: a disk that is not
+/// mounted leaves an empty folder, and what is written there would be told to the source as safe. The README stands there
+/// before the source notes anything.
+///
+/// # Errors
+/// [`FailureClass::Permanent`]; those of the repository.
+pub async fn refuse_where_gone(
+    repository: &dyn Repository,
+    state: &CaptureState,
+    layout: &ChangesLayout,
+) -> Result<(), StepError> {
+    let here = repository.url();
+    if state.holder.as_ref() != Some(&here)
+        || repository.head(&layout.readme()).await?.is_some()
+        || other_lineage(repository, layout).await?.is_some()
+    {
+        return Ok(());
+    }
+    Err(StepError::found(
+        FailureClass::Permanent,
+        format!(
+            "changes of database {} go to {here} under the name {}, and nothing of them is there",
+            state.database, layout.source
+        ),
+        "nothing was changed; what was captured is where it was, and the source keeps the rest for a while",
+        "mount the disk, or give --repo the place that they went to; if it is given up: keepsake protect --begin-anew '<reason>'",
+    ))
+}
+
 /// Makes a slot where it is gone, and records that changes are captured from there on.
 pub(crate) async fn begin_chain(
     capture: &Capture<'_>,
@@ -171,14 +203,14 @@ pub(crate) async fn begin_chain(
     reason: ChainReason,
     before: Option<&StandingChanges>,
 ) -> Result<ProtectedSource, StepError> {
-    let protection = capture.source.protect(wishes).await?;
-    if let Some(before) = before.filter(|before| protection.lsn <= before.boundary().position.lsn) {
-        return Err(behind(protection.lsn, before));
-    }
     let readme = layout.readme();
     match capture.repository.put_new(&readme, Bytes::from(changes_readme(layout))).await {
         Ok(_) | Err(RepositoryError::AlreadyExists { .. }) => {}
         Err(error) => return Err(error.into()),
+    }
+    let protection = capture.source.protect(wishes).await?;
+    if let Some(before) = before.filter(|before| protection.lsn <= before.boundary().position.lsn) {
+        return Err(behind(protection.lsn, before));
     }
     let key = RunKey::draw(capture, layout).await?;
     let manifest = chain_manifest(layout, state, &protection, reason, before, &key);

@@ -65,7 +65,7 @@ pub use capture_run::{
     CAPTURE_LEASE_TTL, CaptureCatalog, CaptureRun, CaptureStart, CaptureStep, EndedBy, FailedCapture,
     begin_capture, capture_for_run, complete_capture, fail_capture, protect_for_run,
 };
-pub use chain::{Capture, ProtectedSource, begin_anew, protect_source};
+pub use chain::{Capture, ProtectedSource, begin_anew, protect_source, refuse_where_gone};
 pub use change_reader::{BATCH_BYTES, ChangeReader, LastTransaction, ReplayRules};
 pub use check_segments::check_segments;
 pub use copy_changes::{CopiedChanges, copy_changes};

@@ -42,7 +42,7 @@ pub(super) async fn define(
         return Ok(session.run(&act, "ROLLBACK").await?);
     }
     let path = "SELECT set_config('search_path', $1, true)";
-    session.all(&act, path, &[&statement.search_path]).await?;
+    session.all(&act, path, &[&search_path(statement)]).await?;
     if let Some(role) = role {
         session.run(&act, &format!("SET LOCAL ROLE {}", quote_identifier(role))).await?;
     }
@@ -61,6 +61,11 @@ pub(super) async fn define(
         return Err(session.strange(&act, said).into());
     }
     Ok(session.run(&act, "COMMIT").await?)
+}
+
+/// As it was, also where nothing is run as the role of then: `"$user"` is the schema that is called after that one.
+fn search_path(statement: &SchemaStatement) -> String {
+    statement.search_path.replace(r#""$user""#, &quote_identifier(&statement.role))
 }
 
 /// Statements that take what the target's own default privileges gave of new relations: on the source nobody had them.

@@ -403,6 +403,31 @@ async fn a_second_repository_does_not_take_over_unless_it_is_told_to() {
     assert_eq!(process.once().await.unwrap().changes, 3);
 }
 
+/// A disk that is not mounted leaves its mount point.
+#[tokio::test]
+async fn a_repository_that_is_empty_where_changes_went_is_not_begun_anew_unasked() {
+    let bench = ready().await;
+    bench.once().await;
+    let name = bench.repository.url().rsplit('/').next().unwrap().to_owned();
+    let empty = Bench { repository: Arc::new(MemoryRepository::new(&name)), ..Bench::new() };
+    let empty = Bench { source: bench.source.clone(), ..empty };
+    assert_eq!(empty.repository.url(), bench.repository.url());
+    let process = empty.process(&Arc::default());
+    for slot_is_gone in [false, true] {
+        if slot_is_gone {
+            bench.source.drop_slot();
+        }
+        for refused in [process.once().await.err(), protect_source(&process.capture()).await.err()] {
+            let refused = refused.expect("nothing is there");
+            assert_eq!(refused.class(), FailureClass::Permanent);
+            assert!(refused.to_string().contains("nothing of them is there"), "{refused}");
+        }
+    }
+    assert_eq!(empty.repository.list("").await.unwrap(), vec![]);
+    // The one that was there goes on, and tells what the slot's end cost.
+    assert!(bench.process(&Arc::default()).once().await.unwrap().gap.is_some());
+}
+
 /// As a whole, whatever was damaged.
 #[tokio::test]
 async fn a_chain_whose_newest_manifest_is_damaged_is_begun_anew_with_its_reason() {
