@@ -2,10 +2,11 @@
 
 mod damaged;
 
-use crate::bench::{Bench, ended};
+use crate::bench::ended;
 use crate::database::{Database, Server};
 use crate::json::{example, same_fields};
 use crate::program::{Ended, command};
+use crate::protected::Protected;
 use keepsake_archive::pgoutput::{Cell, Message};
 use keepsake_archive::{ChangesLayout, KeyFile, SegmentDecoder, SegmentManifest, SegmentRecord, open};
 use keepsake_testkit::cluster::until;
@@ -14,52 +15,18 @@ use std::io::{Cursor, Read};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// A source with its own name in the repository: its slot on the server is called after that.
-struct Captured {
-    bench: Bench,
-    source: Database,
-    name: String,
-}
+type Captured = Protected;
 
 impl Captured {
     fn protected() -> Self {
-        let (bench, source) = (Bench::new(), Database::empty(Server::Source));
-        let name = source.name.replace("cli_", "");
-        source
-            .sql("CREATE TABLE guests (id int PRIMARY KEY, x text); INSERT INTO guests VALUES (0, 'before')");
-        let captured = Self { bench, source, name };
-        captured.run("protect", &[]).ok();
-        captured
-    }
-
-    fn command(&self, what: &str, more: &[&str]) -> Command {
-        let repo = self.bench.repo();
-        let mut arguments = vec![what, "--source", "env:SOURCE", "--repo", &repo, "--name", &self.name];
-        arguments.extend(["--recipient", &self.bench.recipient]);
-        arguments.extend(more);
-        let mut command = command(&arguments);
-        command.env("SOURCE", self.source.url()).env("TMPDIR", self.bench.path("tmp"));
-        command
-    }
-
-    fn run(&self, what: &str, more: &[&str]) -> Ended {
-        ended(&mut self.command(what, more))
-    }
-
-    /// A full backup that joins what is captured.
-    fn backup(&self, more: &[&str]) -> Ended {
-        self.source.wait_for_older_writers();
-        self.run("backup", more)
+        Self::by_program(
+            "CREATE TABLE guests (id int PRIMARY KEY, x text); INSERT INTO guests VALUES (0, 'before')",
+        )
     }
 
     /// One transaction of one row.
     fn insert(&self, id: u32) {
         self.source.sql(&format!("INSERT INTO guests VALUES ({id}, repeat('guest {id} ', 500))"));
-    }
-
-    fn window(&self) -> Value {
-        let repo = self.bench.repo();
-        ended(&mut command(&["window", "--repo", &repo, "--json"])).ok().json()["lineages"][0].clone()
     }
 
     /// Manifests of segments, in the order of the chain.
@@ -110,7 +77,7 @@ impl Captured {
 fn changes_behind_a_full_backup_are_captured_once_also_when_a_capture_is_killed() {
     let captured = Captured::protected();
     captured.insert(1);
-    captured.backup(&[]).ok();
+    captured.backup_with(&[]).ok();
     captured.insert(2);
     let first = captured.run("capture", &["--once", "--json"]).ok().json();
     assert_eq!((&first["transactions"], &first["changes"]), (&2.into(), &2.into()), "{first}");
@@ -148,7 +115,7 @@ fn changes_behind_a_full_backup_are_captured_once_also_when_a_capture_is_killed(
 #[test]
 fn what_was_defined_is_named_by_capture_and_window_and_no_manifest_holds_its_statement() {
     let captured = Captured::protected();
-    captured.backup(&[]).ok();
+    captured.backup_with(&[]).ok();
     captured.run("capture", &["--once"]).ok();
     captured.source.sql("ALTER TABLE guests ADD COLUMN word text DEFAULT 'a secret word'");
     captured.source.sql("CREATE INDEX by_word ON guests (word)");
@@ -178,7 +145,7 @@ fn what_was_defined_is_named_by_capture_and_window_and_no_manifest_holds_its_sta
     assert_eq!(captured.window()["not_held"][0]["name"], "bare");
     let shown = ended(&mut command(&["window", "--repo", &repo])).ok().stdout;
     assert!(shown.contains("NOT CAPTURED public.bare: the newest full backup does not hold it"), "{shown}");
-    captured.backup(&[]).ok();
+    captured.backup_with(&[]).ok();
     let shown = ended(&mut command(&["window", "--repo", &repo])).ok().stdout;
     assert!(shown.contains("NOT CAPTURED public.bare: it comes back as the full backup held it"), "{shown}");
     for manifest in captured.manifests() {
@@ -196,7 +163,7 @@ fn a_table_that_is_made_while_a_capture_follows_comes_back_and_one_without_a_key
     until("the table joins", || captured.source.sql(published).trim() == "1");
     // Whoever writes on this server just then, for other tests too, keeps a full from joining.
     until("a full joins behind that", || {
-        captured.backup(&[]).ok();
+        captured.backup_with(&[]).ok();
         let segments = captured.manifests().len();
         until("a segment ends behind it", || captured.manifests().len() > segments);
         let span = captured.window()["spans"].as_array().unwrap().last().unwrap().clone();
@@ -227,7 +194,7 @@ fn a_slot_that_is_dropped_is_a_gap_that_is_told_and_a_damaged_segment_is_found()
     let captured = Captured::protected();
     let shown = ended(&mut command(&["window", "--repo", &captured.bench.repo()])).ok().stdout;
     assert!(shown.contains("nothing can be restored: no full backup stands"), "{shown}");
-    captured.backup(&[]).ok();
+    captured.backup_with(&[]).ok();
     captured.insert(1);
     captured.run("capture", &[]).ok();
     captured.source.sql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()");
@@ -238,7 +205,7 @@ fn a_slot_that_is_dropped_is_a_gap_that_is_told_and_a_damaged_segment_is_found()
     assert!(told.json()["gap"].as_str().unwrap().contains("slot"));
     let gap = captured.window()["gaps"][0].clone();
     assert_eq!((&gap["reason"], gap.get("before")), (&"lost".into(), None), "{gap}");
-    captured.backup(&[]).ok();
+    captured.backup_with(&[]).ok();
     captured.insert(3);
     captured.run("capture", &[]).ok();
     assert_eq!(captured.window()["spans"].as_array().unwrap().len(), 2, "{}", captured.window());
@@ -293,7 +260,7 @@ fn a_disk_that_is_not_mounted_is_not_taken_for_a_new_repository() {
     }
     std::fs::remove_dir(&disk).unwrap();
     std::fs::rename(&elsewhere, &disk).unwrap();
-    captured.backup(&[]).ok();
+    captured.backup_with(&[]).ok();
     captured.run("capture", &[]).ok();
 }
 
@@ -308,7 +275,7 @@ fn a_copy_restores_to_a_point_in_time_by_itself_and_tells_its_rpo() {
         ended(command.env("TMPDIR", captured.bench.path("tmp"))).ok().json()
     };
     let copied = || answer(&["replicate", "--repo", &repo, "--to", &copy]);
-    captured.backup(&["--copy-to", &copy]).ok();
+    captured.backup_with(&["--copy-to", &copy]).ok();
     captured.insert(1);
     captured.run("capture", &[]).ok();
     let first = copied();

@@ -18,17 +18,28 @@ use uuid::Uuid;
 pub struct Protected {
     pub bench: Bench,
     pub source: Database,
-    name: String,
+    pub name: String,
 }
 
 impl Protected {
     pub fn with(schema: &str) -> Self {
+        let protected = Self::not_yet(schema);
+        protected.capture(true);
+        protected
+    }
+
+    /// By the program.
+    pub fn by_program(schema: &str) -> Self {
+        let protected = Self::not_yet(schema);
+        protected.run("protect", &[]).ok();
+        protected
+    }
+
+    fn not_yet(schema: &str) -> Self {
         let source = Database::empty(Server::Source);
         source.sql(schema);
         let id = Uuid::now_v7().simple().to_string();
-        let protected = Self { bench: Bench::new(), source, name: format!("pitr-{}", &id[12..]) };
-        protected.capture(true);
-        protected
+        Self { bench: Bench::new(), source, name: format!("pitr-{}", &id[12..]) }
     }
 
     /// A command that reads the source and writes to the repository.
@@ -48,8 +59,13 @@ impl Protected {
 
     /// A full backup that joins what is captured.
     pub fn backup(&self) {
+        self.backup_with(&["--json"]).ok();
+    }
+
+    /// The same, with more options.
+    pub fn backup_with(&self, more: &[&str]) -> Ended {
         self.source.wait_for_older_writers();
-        self.run("backup", &["--json"]).ok();
+        self.run("backup", more)
     }
 
     /// What `keepsake protect` and `keepsake capture --once` do, for whom no statement is plain.

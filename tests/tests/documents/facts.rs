@@ -83,7 +83,10 @@ pub fn keepsake_commands(of: &str) -> BTreeSet<String> {
 
 /// Options of `keepsake`: every field of its arguments, and what clap adds.
 pub fn keepsake_options() -> BTreeSet<String> {
-    let text = read("cli/src/arguments.rs");
+    let ours =
+        |path: &PathBuf| path.starts_with("cli/src/arguments") || path.ends_with("cli/src/arguments.rs");
+    let sources = files("rs").into_iter().filter(ours);
+    let text: String = sources.map(|path| read(&path.display().to_string())).collect();
     let lines = text.lines().map(|line| line.trim().trim_start_matches("pub "));
     let fields = lines.filter_map(|line| line.split_once(": ")).map(|(name, _)| name.replace('_', "-"));
     fields.chain(["help".to_owned(), "version".to_owned()]).collect()

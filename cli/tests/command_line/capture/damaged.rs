@@ -11,10 +11,6 @@ impl Captured {
         (self.source.rows(), lsn)
     }
 
-    fn restore(&self, target: &Database, more: &[&str]) -> Ended {
-        self.bench.restore(&self.bench.repo(), target, more)
-    }
-
     /// The rows that a restore brings.
     fn restored(&self, more: &[&str]) -> (Vec<String>, String) {
         let target = Database::empty(Server::Target);
@@ -35,11 +31,11 @@ fn flip_a_byte(path: &PathBuf) {
 #[test]
 fn a_damaged_manifest_is_a_hole_and_every_point_beside_it_is_restored() {
     let captured = Captured::protected();
-    captured.backup(&[]).ok();
+    captured.backup_with(&[]).ok();
     let (before, before_lsn) = captured.captured_row(1);
     let (_, within_lsn) = captured.captured_row(2);
     captured.captured_row(3);
-    captured.backup(&[]).ok();
+    captured.backup_with(&[]).ok();
     let (behind, behind_lsn) = captured.captured_row(4);
     let damaged = captured.manifests()[1].clone();
     flip_a_byte(&damaged);
@@ -70,14 +66,14 @@ fn a_damaged_manifest_is_a_hole_and_every_point_beside_it_is_restored() {
     captured.restore(&target, &["--lsn", &behind_lsn, "--plan"]).failed(12, &["cannot be restored"]);
     captured.run("capture", &[]).failed(13, &["manifest"]);
     captured.run("protect", &["--begin-anew", "the newest manifest is damaged"]).ok();
-    captured.backup(&[]).ok();
+    captured.backup_with(&[]).ok();
     assert_eq!(captured.restored(&["--latest"]).0, behind);
 }
 
 #[test]
 fn a_manifest_of_changes_that_is_missing_is_told_as_that_and_window_fails() {
     let captured = Captured::protected();
-    captured.backup(&[]).ok();
+    captured.backup_with(&[]).ok();
     for id in 1..=3 {
         captured.captured_row(id);
     }
@@ -109,10 +105,10 @@ fn a_manifest_of_changes_that_is_missing_is_told_as_that_and_window_fails() {
 fn a_full_backup_that_cannot_be_read_is_told_and_never_passed_over_for_an_older_state_unasked() {
     let captured = Captured::protected();
     let id = |backup: &Ended| backup.json()["backup_id"].as_str().unwrap().to_owned();
-    let old = id(&captured.backup(&["--json"]).ok());
+    let old = id(&captured.backup_with(&["--json"]).ok());
     let (before, _) = captured.captured_row(1);
     captured.insert(2);
-    let new = captured.backup(&["--json"]).ok();
+    let new = captured.backup_with(&["--json"]).ok();
     flip_a_byte(&captured.bench.path("repo").join(new.json()["manifest_key"].as_str().unwrap()));
     let target = Database::empty(Server::Target);
     let refused = captured.restore(&target, &["--latest"]);
@@ -135,7 +131,7 @@ fn a_full_backup_that_cannot_be_read_is_told_and_never_passed_over_for_an_older_
 #[test]
 fn a_damaged_segment_is_refused_with_the_newest_point_before_it_which_is_restored() {
     let captured = Captured::protected();
-    captured.backup(&[]).ok();
+    captured.backup_with(&[]).ok();
     let (before, _) = captured.captured_row(1);
     captured.captured_row(2);
     let last = captured.manifests()[1].clone();
@@ -160,14 +156,14 @@ fn a_damaged_segment_is_refused_with_the_newest_point_before_it_which_is_restore
 fn a_backup_that_does_not_join_the_captured_changes_says_so_and_what_to_run() {
     let captured = Captured::protected();
     let joins = |backup: &Ended| backup.json()["joins_changes"].clone();
-    let good = captured.backup(&["--json"]).ok();
+    let good = captured.backup_with(&["--json"]).ok();
     assert_eq!((joins(&good), &good.json()["warnings"]), (true.into(), &serde_json::json!([])));
     captured.source.sql("CREATE TABLE later (id int PRIMARY KEY); INSERT INTO later VALUES (1)");
-    let told = captured.backup(&["--json"]).ok();
+    let told = captured.backup_with(&["--json"]).ok();
     assert_eq!(joins(&told), false, "no segment noted the new table");
     assert!(told.stderr.contains("run keepsake capture, then keepsake backup again"), "{}", told.stderr);
     captured.run("capture", &[]).ok();
-    assert_eq!(joins(&captured.backup(&["--json"]).ok()), true);
+    assert_eq!(joins(&captured.backup_with(&["--json"]).ok()), true);
     // Nobody captures this one.
     let alone = captured.bench.backup(&captured.source.url(), &["--json"]).ok();
     assert_eq!(joins(&alone), Value::Null);
