@@ -18,7 +18,7 @@ use std::process::{Command, Stdio};
 type Captured = Protected;
 
 impl Captured {
-    fn protected() -> Self {
+    fn of_guests() -> Self {
         Self::by_program(
             "CREATE TABLE guests (id int PRIMARY KEY, x text); INSERT INTO guests VALUES (0, 'before')",
         )
@@ -75,7 +75,7 @@ impl Captured {
 
 #[test]
 fn changes_behind_a_full_backup_are_captured_once_also_when_a_capture_is_killed() {
-    let captured = Captured::protected();
+    let captured = Captured::of_guests();
     captured.insert(1);
     captured.backup_with(&[]).ok();
     captured.insert(2);
@@ -114,7 +114,7 @@ fn changes_behind_a_full_backup_are_captured_once_also_when_a_capture_is_killed(
 
 #[test]
 fn what_was_defined_is_named_by_capture_and_window_and_no_manifest_holds_its_statement() {
-    let captured = Captured::protected();
+    let captured = Captured::of_guests();
     captured.backup_with(&[]).ok();
     captured.run("capture", &["--once"]).ok();
     captured.source.sql("ALTER TABLE guests ADD COLUMN word text DEFAULT 'a secret word'");
@@ -156,7 +156,7 @@ fn what_was_defined_is_named_by_capture_and_window_and_no_manifest_holds_its_sta
 /// A migration during a capture that goes on for weeks.
 #[test]
 fn a_table_that_is_made_while_a_capture_follows_comes_back_and_one_without_a_key_is_named() {
-    let captured = Captured::protected();
+    let captured = Captured::of_guests();
     let mut follow = captured.command("capture", &["--follow", "--segment-seconds", "1"]).spawn().unwrap();
     captured.source.sql("CREATE TABLE later (id int PRIMARY KEY); CREATE TABLE bare (id int)");
     let published = "SELECT count(*) FROM pg_publication_tables WHERE tablename = 'later'";
@@ -191,7 +191,7 @@ fn a_table_that_is_made_while_a_capture_follows_comes_back_and_one_without_a_key
 
 #[test]
 fn a_slot_that_is_dropped_is_a_gap_that_is_told_and_a_damaged_segment_is_found() {
-    let captured = Captured::protected();
+    let captured = Captured::of_guests();
     let shown = ended(&mut command(&["window", "--repo", &captured.bench.repo()])).ok().stdout;
     assert!(shown.contains("nothing can be restored: no full backup stands"), "{shown}");
     captured.backup_with(&[]).ok();
@@ -227,7 +227,7 @@ fn a_slot_that_is_dropped_is_a_gap_that_is_told_and_a_damaged_segment_is_found()
 
 #[test]
 fn a_gap_that_a_capture_met_gives_its_exit_code_however_it_ends() {
-    let captured = Captured::protected();
+    let captured = Captured::of_guests();
     captured.run("capture", &[]).ok();
     captured.source.sql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()");
     let before = captured.manifests().len();
@@ -249,7 +249,7 @@ fn a_gap_that_a_capture_met_gives_its_exit_code_however_it_ends() {
 /// It leaves its mount point, an empty folder.
 #[test]
 fn a_disk_that_is_not_mounted_is_not_taken_for_a_new_repository() {
-    let captured = Captured::protected();
+    let captured = Captured::of_guests();
     let (disk, elsewhere) = (captured.bench.path("repo"), captured.bench.path("elsewhere"));
     std::fs::rename(&disk, &elsewhere).unwrap();
     std::fs::create_dir(&disk).unwrap();
@@ -266,7 +266,7 @@ fn a_disk_that_is_not_mounted_is_not_taken_for_a_new_repository() {
 
 #[test]
 fn a_copy_restores_to_a_point_in_time_by_itself_and_tells_its_rpo() {
-    let captured = Captured::protected();
+    let captured = Captured::of_guests();
     std::fs::create_dir(captured.bench.path("copy")).unwrap();
     let (repo, copy, key) =
         (captured.bench.repo(), captured.bench.repo_at("copy"), captured.bench.key_file());

@@ -165,6 +165,14 @@ impl ChangeReader {
         (self.transactions, self.last)
     }
 
+    /// Whether the changes that stand in the target end where this reader came to.
+    ///
+    /// # Errors
+    /// [`FailureClass::Conflict`] when another restore went on in the target meanwhile: it holds another point then.
+    pub(crate) fn is_at(&self, stands: ChangePosition) -> Result<(), StepError> {
+        if stands == self.position { Ok(()) } else { Err(too_far(stands, self.position)) }
+    }
+
     /// The next message of a segment. Answers a batch when one is full.
     ///
     /// # Errors
@@ -350,7 +358,7 @@ fn too_far(stands: ChangePosition, reached: ChangePosition) -> StepError {
     StepError::found(
         FailureClass::Conflict,
         format!(
-            "an earlier restore brought the target to {}, behind {}, where this one ends",
+            "another restore brought the target to {}, and this one ends at {}",
             stands.transaction, reached.transaction
         ),
         AT_RISK,

@@ -99,7 +99,9 @@ pub async fn replay_changes(
     let mut applier = applied.and_then(Result::ok).ok_or_else(applier_gone)??;
     let sequences = sequences?.map(|values| sequences_at_target(&manifest.sequences, replay, values));
     target.end_changes(&replay.not_captured).await?;
+    // No batch is taken any more, so this is what stays.
     let changed = applier.applied().await?;
+    reader.is_at(changed.position)?;
     let (behind, last) = reader.replayed();
     let folded = differential.map(|differential| &differential.manifest);
     let transactions = behind + folded.map_or(0, |manifest| manifest.transactions);

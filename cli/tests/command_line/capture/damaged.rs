@@ -30,7 +30,7 @@ fn flip_a_byte(path: &PathBuf) {
 
 #[test]
 fn a_damaged_manifest_is_a_hole_and_every_point_beside_it_is_restored() {
-    let captured = Captured::protected();
+    let captured = Captured::of_guests();
     captured.backup_with(&[]).ok();
     let (before, before_lsn) = captured.captured_row(1);
     let (_, within_lsn) = captured.captured_row(2);
@@ -72,7 +72,7 @@ fn a_damaged_manifest_is_a_hole_and_every_point_beside_it_is_restored() {
 
 #[test]
 fn a_manifest_of_changes_that_is_missing_is_told_as_that_and_window_fails() {
-    let captured = Captured::protected();
+    let captured = Captured::of_guests();
     captured.backup_with(&[]).ok();
     for id in 1..=3 {
         captured.captured_row(id);
@@ -103,7 +103,7 @@ fn a_manifest_of_changes_that_is_missing_is_told_as_that_and_window_fails() {
 
 #[test]
 fn a_full_backup_that_cannot_be_read_is_told_and_never_passed_over_for_an_older_state_unasked() {
-    let captured = Captured::protected();
+    let captured = Captured::of_guests();
     let id = |backup: &Ended| backup.json()["backup_id"].as_str().unwrap().to_owned();
     let old = id(&captured.backup_with(&["--json"]).ok());
     let (before, _) = captured.captured_row(1);
@@ -130,7 +130,7 @@ fn a_full_backup_that_cannot_be_read_is_told_and_never_passed_over_for_an_older_
 
 #[test]
 fn a_damaged_segment_is_refused_with_the_newest_point_before_it_which_is_restored() {
-    let captured = Captured::protected();
+    let captured = Captured::of_guests();
     captured.backup_with(&[]).ok();
     let (before, _) = captured.captured_row(1);
     captured.captured_row(2);
@@ -154,7 +154,7 @@ fn a_damaged_segment_is_refused_with_the_newest_point_before_it_which_is_restore
 
 #[test]
 fn a_backup_that_does_not_join_the_captured_changes_says_so_and_what_to_run() {
-    let captured = Captured::protected();
+    let captured = Captured::of_guests();
     let joins = |backup: &Ended| backup.json()["joins_changes"].clone();
     let good = captured.backup_with(&["--json"]).ok();
     assert_eq!((joins(&good), &good.json()["warnings"]), (true.into(), &serde_json::json!([])));

@@ -3,10 +3,13 @@
 
 use crate::differential::{Bench, ROWS};
 use crate::one_fault::Kind;
+use async_trait::async_trait;
 use bytes::Bytes;
 use keepsake_archive::RowsHasher;
-use keepsake_domain::{Classified, FailureClass, PartPlan, RecoveryTarget};
-use keepsake_steps::ports::{ChangeTarget, Chunk, Target, chunks};
+use keepsake_domain::{Classified, FailureClass, PartPlan, RecoveryTarget, TableName};
+use keepsake_steps::ports::{
+    ChangeApplier, ChangeBatch, ChangePosition, ChangeTarget, Chunk, NumberInUse, Target, TargetError, chunks,
+};
 use keepsake_steps::{
     OpenedDifferential, Replay, Replayed, Restore, StepError, open_backup, raise_sequences, replay_changes,
 };
@@ -133,4 +136,35 @@ async fn a_fault_at_any_call_while_changes_are_applied_and_a_death_at_any_ends_n
             assert_eq!((again.transactions, again.last), (whole.transactions, whole.last), "{at}");
         }
     }
+}
+
+/// Another restore, to a later point, is faster.
+struct Overtaken(MemoryTarget);
+
+#[async_trait]
+impl ChangeTarget for Overtaken {
+    async fn change_applier(&self) -> Result<Box<dyn ChangeApplier>, TargetError> {
+        self.0.change_applier().await
+    }
+
+    async fn end_changes(&self, as_of_backup: &[TableName]) -> Result<(), TargetError> {
+        let mut other = self.0.change_applier().await?;
+        let from = other.applied().await?.position;
+        let to = ChangePosition { messages: from.messages + 1, ..from };
+        other.apply(&ChangeBatch { from, to, tables: Vec::new() }).await?;
+        self.0.end_changes(as_of_backup).await
+    }
+
+    async fn numbers_in_use(&self) -> Result<Vec<NumberInUse>, TargetError> {
+        self.0.numbers_in_use().await
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_another_restore_brought_further_is_not_taken_for_this_ones_point() {
+    let trial = Trial::ready().await;
+    let target = Overtaken(trial.target.clone());
+    let refused = replay_changes(&trial.restore, &target, &trial.replay, &|_| {}).await.unwrap_err();
+    assert_eq!(refused.class(), FailureClass::Conflict, "{refused}");
+    assert!(refused.to_string().contains("another restore"), "{refused}");
 }
