@@ -8,6 +8,7 @@ mod definitions;
 mod entries;
 mod foreign_keys;
 mod globals;
+mod left_behind;
 mod lent;
 mod memory;
 mod pg_restore;

@@ -16,6 +16,9 @@ const HEADER_BYTES: usize = 8;
 /// `pg_restore` from this major on turns `transaction_timeout` off in every session, whatever the server.
 const SETS_TRANSACTION_TIMEOUT_SINCE: u32 = 17;
 
+/// How its sessions are called in the server's views (`application_name`).
+pub(super) const SESSIONS: &str = "keepsake pg_restore";
+
 /// The program, chosen for one archive and one server.
 pub(super) struct Restore {
     program: Program,
@@ -116,7 +119,10 @@ impl Restore {
         if self.skips_ownership {
             child.args(["--no-owner", "--no-privileges"]);
         }
-        child.args(["--no-password", "--no-tablespaces"]).arg(format!("--dbname=dbname='{name}'"));
+        child
+            .env("PGAPPNAME", SESSIONS)
+            .args(["--no-password", "--no-tablespaces"])
+            .arg(format!("--dbname=dbname='{name}'"));
         child
     }
 

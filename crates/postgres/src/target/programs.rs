@@ -2,6 +2,7 @@
 
 use super::books::{self, SectionState};
 use super::entries::parse;
+use super::left_behind;
 use super::lent;
 use super::pg_restore::Restore;
 use super::rights::rights;
@@ -21,10 +22,6 @@ const LARGE_OBJECTS: &str = "large-objects";
 
 /// Connections for building indexes; beyond this a server is not served faster, and may run out of them.
 const MOST_JOBS: u32 = 16;
-
-/// How often what failed in parallel is tried alone. Once is enough but where something of the parallel try still stood behind the
-/// cleaning, which was seen once (an index of a partition, on a machine under load).
-const TRIES_ALONE: u32 = 2;
 
 /// Schemas with their rights first: who is not a superuser may give a table only to a role that may create in its
 /// schema, and `pg_restore` grants rights last. Then the rest.
@@ -66,6 +63,7 @@ async fn restore_once(
         SectionState::Done => return Ok(()),
         SectionState::InPieces => return Err(interrupted("the schema")),
         SectionState::Begun => {
+            left_behind::end(session).await?;
             let content = books::content(session).await?;
             if content.iter().any(|object| name == SCHEMAS || !object.starts_with("schema ")) {
                 return books::mark(session, name, SectionState::Done).await;
@@ -159,14 +157,13 @@ pub(super) async fn restore_post_data(
     let permitted = permitted(target, &session, &contents).await?;
     let (lines, foreign_keys) = foreign_keys::part(&session, &restore, &archive, &permitted).await?;
     if state != SectionState::Untouched {
-        foreign_keys::drop_all(&session, &foreign_keys).await?;
         again(&session, &mut options).await?;
+        foreign_keys::drop_all(&session, &foreign_keys).await?;
     }
     let list_file = Unlinked::holding(lines.join("\n").as_bytes()).await.map_err(broken)?;
     options.push(format!("--use-list={}", list_file.path().display()));
     let mut restored = restore.file(&archive.path(), &arguments(&options, jobs)).await;
-    for _ in 0..TRIES_ALONE {
-        let (Err(ChildFailure::Failed(said)), true) = (&restored, jobs > 1) else { break };
+    if let (Err(ChildFailure::Failed(said)), true) = (&restored, jobs > 1) {
         tracing::warn!(said, "post-data failed in parallel and is restored again, one object after another");
         again(&session, &mut options).await?;
         restored = restore.file(&archive.path(), &arguments(&options, 1)).await;
@@ -178,8 +175,9 @@ pub(super) async fn restore_post_data(
     lent::take_back(&session).await
 }
 
-/// Makes way for a second try.
+/// Makes way for a second try: nothing of the one before is still at work, and nothing of it is in the way.
 async fn again(session: &Session, options: &mut Vec<String>) -> Result<(), TargetError> {
+    left_behind::end(session).await?;
     clean::drop_partitioned(session).await?;
     options.extend(["--clean".to_owned(), "--if-exists".to_owned()]);
     Ok(())
@@ -198,10 +196,13 @@ pub(super) async fn restore_large_objects(
     match books::section(&session, LARGE_OBJECTS).await? {
         SectionState::Done => return Ok(()),
         SectionState::InPieces => return Err(interrupted("the large objects")),
-        SectionState::Begun if crate::inventory::large_objects(&session).await? > 0 => {
-            return books::mark(&session, LARGE_OBJECTS, SectionState::Done).await;
+        SectionState::Begun => {
+            left_behind::end(&session).await?;
+            if crate::inventory::large_objects(&session).await? > 0 {
+                return books::mark(&session, LARGE_OBJECTS, SectionState::Done).await;
+            }
         }
-        _ => {}
+        SectionState::Untouched => {}
     }
     let cut_off = || TargetError::CutOff { what: "the large objects".to_owned() };
     let first = from.recv().await.ok_or_else(cut_off)?;

@@ -8,6 +8,7 @@ mod coverage;
 mod lent;
 mod loading;
 mod long_rows;
+mod post_data;
 mod refused;
 mod relay;
 mod round_trip;
