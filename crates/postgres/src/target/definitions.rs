@@ -1,5 +1,6 @@
 //! Statements that changed the source's schema, run again.
 
+use super::later_keys;
 use super::provided::{SILENT, may_be_silent};
 use crate::session::Session;
 use keepsake_domain::{SchemaEffect, SchemaStatement, quote_identifier};
@@ -59,6 +60,9 @@ pub(super) async fn define(
     if let Some(row) = session.all(&act, missing, &[&relations]).await?.first() {
         let said = format!("{} is not there, and was on the source", row.get::<_, String>(0));
         return Err(session.strange(&act, said).into());
+    }
+    if matches!(statement.effect, SchemaEffect::NewTable { .. }) {
+        later_keys::put_off(session, &act, &relations, role).await?;
     }
     Ok(session.run(&act, "COMMIT").await?)
 }

@@ -8,6 +8,7 @@ mod definitions;
 mod entries;
 mod foreign_keys;
 mod globals;
+mod later_keys;
 mod left_behind;
 mod lent;
 mod memory;

@@ -7,7 +7,7 @@ use super::lent;
 use super::pg_restore::Restore;
 use super::rights::rights;
 use super::unlinked::Unlinked;
-use super::{PostgresTarget, clean, foreign_keys, memory, roles};
+use super::{PostgresTarget, clean, foreign_keys, later_keys, memory, roles};
 use crate::child::ChildFailure;
 use crate::session::Session;
 use keepsake_domain::{LeftOut, LeftOutRule, SchemaEntry, left_out};
@@ -170,6 +170,7 @@ pub(super) async fn restore_post_data(
     }
     restored.map_err(|failure| failed("the schema", failure))?;
     foreign_keys::make(&session, &foreign_keys).await?;
+    later_keys::make(&session).await?;
     // Marked first: a second try of the section sets owners again, and needs what is lent.
     books::mark(&session, POST_DATA, SectionState::Done).await?;
     lent::take_back(&session).await

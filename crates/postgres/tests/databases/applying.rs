@@ -1,5 +1,6 @@
 //! Changes of a real server, folded and applied to another: what comes out is what the source holds.
 
+mod later_keys;
 mod pair;
 
 use crate::support::*;

@@ -3,9 +3,10 @@
 use crate::support::*;
 use bytes::Bytes;
 use keepsake_archive::{CopyText, Part, StoredObject};
-use keepsake_domain::{Lsn, RecoveryTarget, TransactionSnapshot};
+use keepsake_domain::{Lsn, RecoveryTarget, SchemaStatement, TableName, TransactionSnapshot};
 use keepsake_steps::ports::{
-    AppliedChanges, ChangeBatch, ChangePosition, ChangeTarget, SchemaSection, Source, Target, TargetError,
+    AppliedChanges, ChangeBatch, ChangePosition, ChangeTarget, SchemaSection, SchemaTarget, Source, Target,
+    TargetError,
 };
 use keepsake_steps::{ChangeReader, Destinations, ReplayRules};
 
@@ -56,6 +57,24 @@ impl Pair {
         }
         let snapshot = held.snapshot().clone();
         Self { source, target, slot, snapshot, parts, base }
+    }
+
+    /// Makes a table on the source, and as a restore makes it again on the target.
+    pub async fn make_table(&mut self, table: &str, columns: &[&str], statement: SchemaStatement) {
+        self.source.run(&statement.statement).await;
+        let to = target_at(self.target.url());
+        let number = to.defined().await.unwrap() + 1;
+        to.define(number, &statement).await.unwrap_or_else(|error| panic!("{}", all_text(&error)));
+        self.parts.push(Part {
+            number: u32::try_from(self.parts.len()).unwrap(),
+            table: TableName { schema: "public".to_owned(), name: table.to_owned() },
+            columns: columns.iter().map(|column| (*column).to_owned()).collect(),
+            range: None,
+            filter: String::new(),
+            root: None,
+            content: CopyText::default(),
+            object: StoredObject { key: String::new(), stored_bytes: 0, sha256: String::new(), crc32: 0 },
+        });
     }
 
     /// Everything that was changed since, as the server sends it.
