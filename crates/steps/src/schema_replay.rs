@@ -14,6 +14,7 @@ use keepsake_domain::{
     TableName,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use tokio::task::JoinSet;
 
 /// Which statements of a replay are run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,21 +95,40 @@ pub(crate) async fn base_under(restore: &Restore, replay: &Replay) -> Result<Res
     }
     base.objects.sort_unstable();
     base.objects.dedup();
-    for table in base.tables.iter_mut().filter(|table| table.rows > 0) {
-        if let Some(columns) = added.get(&table.table) {
-            table.rows_digest = widened(restore, &table.table, *columns).await?;
+    let mut digests = widened(restore, &added).await?;
+    for table in &mut base.tables {
+        if let Some(rows_digest) = digests.remove(&table.table) {
+            table.rows_digest = rows_digest;
         }
     }
     Ok(base)
 }
 
-/// The digest of a table's rows with so many more columns, all NULL.
-async fn widened(restore: &Restore, table: &TableName, columns: usize) -> Result<RowsDigest, StepError> {
-    let mut digest = RowsDigest::default();
-    for part in restore.backup.manifest.parts.iter().filter(|part| part.table == *table) {
-        digest += widened_part(restore, part, columns).await?.rows_digest;
+/// The digests of these tables' rows with so many more columns, all NULL; none of a table without parts. As many parts at a time
+/// as are loaded at a time, each in a task of its own, so that every processor sums; who drops this drops the tasks too.
+async fn widened(
+    restore: &Restore,
+    added: &BTreeMap<&TableName, usize>,
+) -> Result<BTreeMap<TableName, RowsDigest>, StepError> {
+    let parts = restore.backup.manifest.parts.iter();
+    let mut parts = parts.filter_map(|part| Some((part.clone(), *added.get(&part.table)?)));
+    let mut digests: BTreeMap<TableName, RowsDigest> = BTreeMap::new();
+    let mut reading = JoinSet::new();
+    loop {
+        while reading.len() < restore.jobs.max(1) as usize
+            && let Some((part, columns)) = parts.next()
+        {
+            let restore = restore.clone();
+            reading.spawn(async move {
+                let read = widened_part(&restore, &part, columns).await?;
+                Ok::<_, StepError>((part.table, read.rows_digest))
+            });
+        }
+        let Some(read) = reading.join_next().await else { return Ok(digests) };
+        let died = |_| StepError::WorkerDied { what: "reading rows of tables with new columns".to_owned() };
+        let (table, digest) = read.map_err(died)??;
+        *digests.entry(table).or_default() += digest;
     }
-    Ok(digest)
 }
 
 async fn widened_part(restore: &Restore, part: &Part, columns: usize) -> Result<CopyText, StepError> {
