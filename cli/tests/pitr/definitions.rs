@@ -144,8 +144,7 @@ fn while_the_schema_changes_every_point_of_the_window_is_that_of_postgres_and_no
     trial.load().finish();
     let last = trial.here();
     trial.load().finish();
-    drop(following);
-    finish(&mut trial.bench.of_source(&["capture", "--once"], &trial.source));
+    trial.bench.end(following, &trial.source);
     trial.source.archive_all();
 
     let window = trial.bench.window();

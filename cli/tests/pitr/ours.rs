@@ -39,6 +39,30 @@ impl Bench {
         Self { folder, recipient, server: major.run(&restored, &["autovacuum=off"]) }
     }
 
+    /// A source under load that both have backed up, and that is captured from then on; with the position behind the load.
+    pub fn begin(
+        source: &Source,
+        restores_to: Major,
+        seed: u64,
+        transactions: u32,
+    ) -> (Self, Following, String) {
+        let bench = Self::new(source, restores_to);
+        finish(&mut bench.of_source(&["protect"], source));
+        let load = source.load(seed, transactions);
+        source.base_backup();
+        bench.backup(source);
+        load.finish();
+        let start = source.lsn();
+        let following = bench.follow(source);
+        (bench, following, start)
+    }
+
+    /// Nobody captures any more, and everything stands.
+    pub fn end(&self, following: Following, source: &Source) {
+        drop(following);
+        finish(&mut self.of_source(&["capture", "--once"], source));
+    }
+
     fn repo(&self) -> String {
         format!("file://{}", self.folder.path().join("repo").display())
     }
@@ -132,17 +156,9 @@ fn our_recovery_is_that_of_postgres_at_random_targets_of_a_loaded_source() {
     let targets = environment::number("KEEPSAKE_PITR_TARGETS").unwrap_or(TARGETS);
     eprintln!("point-in-time recovery: {targets} targets, KEEPSAKE_PITR_SEED={seed}");
     let source = Source::new(Major::DEBIAN);
-    let bench = Bench::new(&source, Major::DEBIAN);
-    finish(&mut bench.of_source(&["protect"], &source));
-    let load = source.load(seed, TRANSACTIONS[0]);
-    source.base_backup();
-    bench.backup(&source);
-    load.finish();
-    let start = source.lsn();
-    let following = bench.follow(&source);
+    let (bench, following, start) = Bench::begin(&source, Major::DEBIAN, seed, TRANSACTIONS[0]);
     source.load(seed.wrapping_add(1), TRANSACTIONS[1]).finish();
-    drop(following);
-    finish(&mut bench.of_source(&["capture", "--once"], &source));
+    bench.end(following, &source);
     let ends = source.ends_since(&start);
 
     let mut random = StdRng::seed_from_u64(seed);

@@ -4,7 +4,7 @@ use crate::commits::{decoded, decoding};
 use crate::ours::Bench;
 use crate::source::Source;
 use crate::target::Target;
-use keepsake_testkit::cluster::{Major, finish};
+use keepsake_testkit::cluster::Major;
 use keepsake_testkit::environment;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -30,22 +30,14 @@ fn our_recovery_is_that_of_postgres_on_every_major_and_comes_to_the_same_on_a_ne
         eprintln!("from {} to {}", from.0, to.0);
         let source = Source::new(from);
         decoding(&source.cluster);
-        let bench = Bench::new(&source, to);
-        finish(&mut bench.of_source(&["protect"], &source));
-        let load = source.load(seed, TRANSACTIONS[0]);
-        source.base_backup();
-        bench.backup(&source);
-        load.finish();
-        let start = source.lsn();
-        let following = bench.follow(&source);
+        let (bench, following, start) = Bench::begin(&source, to, seed, TRANSACTIONS[0]);
         source.load(seed.wrapping_add(1), TRANSACTIONS[1]).finish();
         // Nobody commits at this time, so that no clock can be read in another order than the WAL is written.
         let quiet = source.cluster.sql(
             "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') || ' UTC'",
         );
         source.load(seed.wrapping_add(2), TRANSACTIONS[0]).finish();
-        drop(following);
-        finish(&mut bench.of_source(&["capture", "--once"], &source));
+        bench.end(following, &source);
         let commits = decoded(&source.cluster, &start);
         source.archive_all();
 
