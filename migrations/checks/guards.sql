@@ -516,6 +516,7 @@ from (values
   ('captures_of_chain', 'change_captures', '{"chain_start_lsn": "0/50"}'),
   ('captures_lsn_in_order', 'change_captures', '{"chain_start_lsn": "0/50", "start_lsn": "0/40"}'),
   ('captures_schema_change_whole', 'change_captures', '{"chain_start_lsn": "0/50", "schema_changed_xmax": 7}'),
+  ('captures_schema_replayed_array', 'change_captures', '{"chain_start_lsn": "0/50", "schema_replayed": {}}'),
   ('captures_counts_range', 'change_captures', '{"chain_start_lsn": "0/50", "segments": 0}'),
   ('change_captures_execution_id_fkey', 'change_captures', '{"execution_id": "00000000-0000-0000-0000-000000000000"}'),
   ('change_positions_source_id_fkey', 'change_positions', '{"source_id": "00000000-0000-0000-0000-000000000000"}'),

@@ -15,7 +15,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("keepsake-folder", &["keepsake-domain", "keepsake-steps"]),
     (
         "keepsake-functions",
-        &["keepsake-domain", "keepsake-archive", "keepsake-steps", "keepsake-aws", "keepsake-postgres"],
+        &[
+            "keepsake-domain",
+            "keepsake-archive",
+            "keepsake-steps",
+            "keepsake-aws",
+            "keepsake-postgres",
+            "keepsake-statements",
+        ],
     ),
     (
         "keepsake",

@@ -1,6 +1,7 @@
 //! Whether a full backup must begin now, so that captured changes can be restored to.
 
 use crate::Timestamp;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Between two fulls that were begun for one reason: one that fails costs its source a dump, and people hear of each.
@@ -13,13 +14,24 @@ pub const MOST_FULLS_AN_HOUR: usize = 4;
 /// The span that [`MOST_FULLS_AN_HOUR`] counts in.
 const AN_HOUR: Duration = Duration::from_secs(60 * 60);
 
+/// Full backups that are looked at, the newest: those of a month, where one is made every night. Older ones ended before
+/// whatever ended all of these.
+pub const FULLS_LOOKED_AT: usize = 32;
+
+/// Changes of the schema that a restore runs again, and that are looked at, the newest: more than a source has in a month. A full
+/// whose schema is that of one before them is not taken for continued, and another one is made.
+pub const REPLAYED_LOOKED_AT: usize = 256;
+
 /// What decides it, as the catalog knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FullFacts {
-    /// The earliest boundary of the newest chain from which on the schema is what it is: the chain's beginning, or the end
-    /// of the newest segment in which it changed.
+    /// The earliest boundary of the newest chain from which on the schema is what it is, but for changes that a restore runs
+    /// again: the chain's beginning, or the end of the newest segment in which it changed otherwise.
     pub since: SchemaBoundary,
-    /// Full backups of the chain's lineage that stand and that nobody found damaged, the newest ones.
+    /// The ends of segments behind it in which it changed so that a restore runs that again: the newest
+    /// [`REPLAYED_LOOKED_AT`], in any order.
+    pub replayed: Vec<SchemaBoundary>,
+    /// Full backups of the chain's lineage that stand and that nobody found damaged: the newest [`FULLS_LOOKED_AT`], in any order.
     pub fulls: Vec<FullFact>,
     /// The policy's newest run of a full backup, however it ended.
     pub newest_run: Option<FullRunFact>,
@@ -27,8 +39,8 @@ pub struct FullFacts {
     pub begun_for_changes: Vec<Timestamp>,
 }
 
-/// A boundary of a chain that a full backup can join at.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A boundary of a chain that a full backup can join at. JSON shape: these fields.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SchemaBoundary {
     /// The source's clock.
     pub at: Timestamp,
@@ -77,10 +89,13 @@ pub fn full_wanted(facts: &FullFacts, now: Timestamp) -> bool {
 }
 
 /// Whether the changes to this day follow this backup: it sees everything of before a boundary that has its schema, and
-/// the schema did not change behind that. The same rule as [`crate::ChangeHistory`]'s.
+/// behind that a restore runs every change of the schema again. The same rule as [`crate::ChangeHistory`]'s.
 fn is_continued(facts: &FullFacts, full: &FullFact) -> bool {
     let schema = full.schema_fingerprint.as_ref();
-    full.xmin >= facts.since.xmax && schema.is_none_or(|schema| *schema == facts.since.schema_fingerprint)
+    let joins = |boundary: &SchemaBoundary| {
+        full.xmin >= boundary.xmax && schema.is_none_or(|schema| *schema == boundary.schema_fingerprint)
+    };
+    joins(&facts.since) || facts.replayed.iter().any(joins)
 }
 
 #[cfg(test)]
@@ -94,7 +109,13 @@ mod tests {
     /// A chain of schema `a` that began at minute 100 with `xmax` 1000.
     fn facts() -> FullFacts {
         let since = SchemaBoundary { at: at(100), xmax: 1000, schema_fingerprint: "a".to_owned() };
-        FullFacts { since, fulls: Vec::new(), newest_run: None, begun_for_changes: Vec::new() }
+        FullFacts {
+            since,
+            replayed: Vec::new(),
+            fulls: Vec::new(),
+            newest_run: None,
+            begun_for_changes: Vec::new(),
+        }
     }
 
     fn full(xmin: u64, fingerprint: &str) -> Vec<FullFact> {
@@ -146,6 +167,23 @@ mod tests {
         assert!(changed(full(1300, "a")));
         assert!(changed(full(1199, "b")), "made between the change and the end of the segment that notes it");
         assert!(!changed(full(1200, "b")));
+    }
+
+    #[test]
+    fn a_change_of_the_schema_that_a_restore_runs_again_wants_no_full_whichever_schema_the_full_has() {
+        let replayed = vec![
+            SchemaBoundary { at: at(110), xmax: 1100, schema_fingerprint: "b".to_owned() },
+            SchemaBoundary { at: at(120), xmax: 1200, schema_fingerprint: "c".to_owned() },
+        ];
+        let wanted = |fulls| {
+            let newest_run = run(104, false);
+            full_wanted(&FullFacts { replayed: replayed.clone(), fulls, newest_run, ..facts() }, at(170))
+        };
+        assert!(!wanted(full(1050, "a")), "made before all of them");
+        assert!(!wanted(full(1150, "b")));
+        assert!(!wanted(full(1300, "c")));
+        assert!(wanted(full(1150, "c")), "made between the change and the end of the segment that notes it");
+        assert!(wanted(full(1300, "d")), "of a schema that nobody noted");
     }
 
     #[test]

@@ -37,7 +37,10 @@ pub use coverage::{Coverage, CoverageKind, Finding, Protection, Uncovered, cover
 pub use cron::{InvalidSchedule, Schedule};
 pub use digest::{InvalidRowsDigest, RowsDigest};
 pub use failure::{Classified, Explanation, FailureClass, chain};
-pub use full_wanted::{FullFact, FullFacts, FullRunFact, MOST_FULLS_AN_HOUR, SchemaBoundary, full_wanted};
+pub use full_wanted::{
+    FULLS_LOOKED_AT, FullFact, FullFacts, FullRunFact, MOST_FULLS_AN_HOUR, REPLAYED_LOOKED_AT,
+    SchemaBoundary, full_wanted,
+};
 pub use governor::{GovernorLimits, GovernorVerdict, Reason, SlotLook, govern};
 pub use ids::{
     BackupId, BackupIdPrefix, ExecutionRowId, FencingToken, InvalidBackupIdPrefix, LocationId, PolicyId,

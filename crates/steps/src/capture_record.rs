@@ -19,6 +19,7 @@ pub(crate) struct Tally {
     raw_bytes: u64,
     pub stored_bytes: u64,
     schema_changed: Option<SchemaBoundary>,
+    schema_replayed: Vec<SchemaBoundary>,
     /// Where the last one ends.
     end: Option<Position>,
 }
@@ -31,11 +32,17 @@ impl Tally {
         self.raw_bytes += segment.raw_bytes;
         self.stored_bytes += segment.object.stored_bytes;
         if segment.schema_changed {
-            self.schema_changed = Some(SchemaBoundary {
+            let boundary = SchemaBoundary {
                 at: segment.ended_at,
                 xmax: segment.snapshot.xmax,
                 schema_fingerprint: segment.schema_fingerprint.clone(),
-            });
+            };
+            if segment.schema_replayable {
+                self.schema_replayed.push(boundary);
+            } else {
+                self.schema_changed = Some(boundary);
+                self.schema_replayed.clear();
+            }
         }
         self.end = Some(Position { lsn: segment.end_lsn, at: segment.ended_at });
     }
@@ -59,6 +66,7 @@ pub(crate) async fn record(
         raw_bytes: tally.raw_bytes,
         stored_bytes: tally.stored_bytes,
         schema_changed: tally.schema_changed.clone(),
+        schema_replayed: tally.schema_replayed.clone(),
     };
     log.note_captured(&captured).await?;
     Ok(log.note_position(run.source_id, run.location_id, &layout.lineage, end).await?)

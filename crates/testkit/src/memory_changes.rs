@@ -46,6 +46,12 @@ enum What {
     Mark {
         at: Timestamp,
     },
+    /// A commit of a statement that defined something, and what watches the schema told of it.
+    Definition {
+        xid: u64,
+        at: Timestamp,
+        told: String,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -89,7 +95,7 @@ impl State {
             snapshot: TransactionSnapshot { xmin, xmax, xip: Vec::new() },
             at,
             sequences: vec![SequenceValue { sequence, last_value, is_called: true }],
-            schema_fingerprint: format!("{:064x}", self.schema),
+            schema_fingerprint: fingerprint(self.schema),
             not_captured: self.not_captured.clone(),
         }
     }
@@ -135,9 +141,25 @@ impl MemoryChangeSource {
         xid
     }
 
-    /// Somebody changes the schema.
+    /// Somebody changes the schema, and nobody tells of it.
     pub fn change_schema(&self) {
         self.lock().schema += 1;
+    }
+
+    /// Somebody gives the table a column by itself, and what watches the schema tells of it with this text.
+    pub fn add_column(&self, statement: &str) {
+        let (mut state, at) = (self.lock(), self.clock.now());
+        let before = fingerprint(state.schema);
+        state.schema += 1;
+        let told = serde_json::json!({
+            "command": "ALTER TABLE", "objects": ["table public.guests"], "objects_total": 1, "statement": statement,
+            "search_path": "public", "role": "app", "before": before, "after": fingerprint(state.schema),
+        });
+        state.next_xid += 1;
+        let xid = state.next_xid;
+        state.write(What::Definition { xid, at, told: told.to_string() });
+        drop(state);
+        self.written.notify_waiters();
     }
 
     /// Somebody makes a table without a key.
@@ -206,6 +228,10 @@ impl MemoryChangeSource {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn fingerprint(schema: u32) -> String {
+    format!("{schema:064x}")
 }
 
 fn published() -> Vec<TableName> {

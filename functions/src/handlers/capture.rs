@@ -167,7 +167,7 @@ impl Tools {
                 ..ProtectWishes::default()
             },
             level: run.compression,
-            parse_statement: keepsake_domain::no_plain_statement,
+            parse_statement: keepsake_statements::plain_statement,
         }
     }
 }

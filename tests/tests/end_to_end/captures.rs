@@ -58,6 +58,59 @@ async fn captured_changes_bring_a_restore_to_the_newest_state_though_every_funct
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_plain_change_of_the_schema_asks_for_no_full_and_a_restore_runs_it_again() {
+    let cloud = Cloud::take();
+    let source = TestSource::create(&cloud, SCHEMA, policy()).await;
+    let client = source.client().await;
+    let first = cloud.capture(&source.policy);
+    assert_eq!(first.status, "SUCCEEDED", "{first:?}");
+    let full = wait_for_full(&cloud, &source, &first, 1).await;
+    assert_eq!(full.status, "SUCCEEDED", "{full:?}");
+
+    let histories = [
+        [
+            "alter table guests add column seat text",
+            "update guests set seat = 'seat ' || id where id % 3 = 0",
+        ],
+        [
+            "create table seats (id bigint primary key, guest bigint unique)",
+            "insert into seats select id, id from guests where seat is not null",
+        ],
+    ];
+    for statements in histories {
+        // Each by itself: a plain change has its transaction to itself.
+        for statement in statements {
+            client.batch_execute(statement).await.unwrap();
+        }
+        let capture = cloud.capture(&source.policy);
+        assert_eq!(capture.status, "SUCCEEDED", "{capture:?}");
+        let states = cloud.states(&capture.arn);
+        let begun = ["StartFull", "TellPeople"].map(|state| states.contains(&state.to_owned()));
+        assert_eq!(begun, [false, false], "{statements:?}: {states:?}");
+    }
+    let replayed = "select sum(jsonb_array_length(c.schema_replayed))::bigint, count(c.schema_changed_at) \
+                    from keepsake.change_captures c join keepsake.sources s on s.id = c.source_id where s.name = $1";
+    let replayed = cloud.catalog().await.query_one(replayed, &[&source.name]).await.unwrap();
+    assert_eq!((replayed.get::<_, i64>(0), replayed.get::<_, i64>(1)), (2, 0));
+
+    let restored = source.restore_newest(&cloud).await;
+    for table in ["weddings", "guests", "seats", "notes"] {
+        assert_eq!(columns(&restored, table).await, columns(&client, table).await, "{table}");
+        assert_eq!(rows(&restored, table).await, rows(&client, table).await, "{table}");
+    }
+    assert_eq!(rows(&restored, "seats").await.len(), 666);
+    source.unprotect().await;
+}
+
+/// Name and type of each column, in their order.
+async fn columns(client: &tokio_postgres::Client, table: &str) -> Vec<String> {
+    let sql = "select attname || ' ' || format_type(atttypid, atttypmod) from pg_attribute \
+               where attrelid = $1::text::regclass and attnum > 0 order by attnum";
+    let columns = client.query(sql, &[&table]).await.unwrap();
+    columns.iter().map(|row| row.get(0)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_slot_that_is_dropped_is_a_gap_that_is_recorded_told_and_followed_by_a_full_at_once() {
     let cloud = Cloud::take();
     let source = TestSource::create(&cloud, SCHEMA, policy()).await;

@@ -4,15 +4,15 @@ use super::PostgresCatalog;
 use super::error::{bigint, failed, not_found, refused};
 use async_trait::async_trait;
 use keepsake_domain::{
-    ExecutionRowId, FullFact, FullFacts, FullRunFact, GovernorVerdict, Lineage, LocationId, Lsn,
-    MOST_FULLS_AN_HOUR, Position, SchemaBoundary, SourceId, Timestamp,
+    ExecutionRowId, FULLS_LOOKED_AT, FullFact, FullFacts, FullRunFact, GovernorVerdict, Lineage, LocationId,
+    Lsn, MOST_FULLS_AN_HOUR, Position, REPLAYED_LOOKED_AT, SchemaBoundary, SourceId, Timestamp,
 };
 use keepsake_steps::ports::{
     CaptureFacts, CaptureLog, CapturedRecord, CatalogError, ChainRecord, FailureRecord, ProbeRecord,
     SlotRecord,
 };
 use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{Json, ToSql};
 
 const POSITION: &str = "\
 select lineage, end_lsn::text as lsn, ended_at as at from keepsake.change_positions
@@ -55,9 +55,9 @@ on conflict (source_id, lineage, start_lsn) do nothing";
 const NOTE_CAPTURED: &str = "\
 insert into keepsake.change_captures as standing (execution_id, source_id, lineage, chain_start_lsn, start_lsn, end_lsn,
   started_at, ended_at, segments, transactions, changes, raw_bytes, stored_bytes, schema_changed_at,
-  schema_changed_xmax, schema_fingerprint)
+  schema_changed_xmax, schema_fingerprint, schema_replayed)
 select e.id, e.source_id, $2, c.start_lsn, coalesce(b.end_lsn, c.start_lsn), $3::text::pg_lsn,
-  coalesce(b.ended_at, c.started_at), $4, $5, $6, $7, $8, $9, $10, $11, $12
+  coalesce(b.ended_at, c.started_at), $4, $5, $6, $7, $8, $9, $10, $11, $12, $13
 from keepsake.backup_executions e
 cross join lateral (
   select start_lsn, started_at from keepsake.change_chains
@@ -76,14 +76,16 @@ set end_lsn = greatest(standing.end_lsn, excluded.end_lsn), ended_at = greatest(
   stored_bytes = standing.stored_bytes + excluded.stored_bytes,
   schema_changed_at = coalesce(excluded.schema_changed_at, standing.schema_changed_at),
   schema_changed_xmax = coalesce(excluded.schema_changed_xmax, standing.schema_changed_xmax),
-  schema_fingerprint = coalesce(excluded.schema_fingerprint, standing.schema_fingerprint)";
+  schema_fingerprint = coalesce(excluded.schema_fingerprint, standing.schema_fingerprint),
+  schema_replayed = case when excluded.schema_changed_at is null then standing.schema_replayed else '[]' end
+    || excluded.schema_replayed";
 
 const NOTE_LINEAGE: &str =
     "update keepsake.backup_executions set lineage = $2 where id = $1 and lineage is distinct from $2";
 
 /// What nobody was told of is news: a gap until some run that captured behind it has completed, and so a change of the schema,
 /// because a run completes only once people were told. Fulls that a capture may still join: the newest $3 that nobody found
-/// damaged; older ones ended before whatever ended all of these.
+/// damaged.
 const FACTS: &str = "\
 select case when not exists (
     select from keepsake.change_captures o join keepsake.backup_executions told on told.id = o.execution_id
@@ -101,16 +103,23 @@ select case when not exists (
     as schema_changed,
   coalesce(x.schema_changed_at, c.started_at) as since_at, coalesce(x.schema_changed_xmax, c.snapshot_xmax) as since_xmax,
   coalesce(x.schema_fingerprint, c.schema_fingerprint) as since_fingerprint,
-  f.xmins as full_xmins, f.fingerprints as full_fingerprints,
+  p.boundaries as replayed, f.xmins as full_xmins, f.fingerprints as full_fingerprints,
   r.started_at as run_started_at, r.status as run_status, b.begun
 from keepsake.backup_executions e
 cross join lateral (
   select * from keepsake.change_chains where source_id = e.source_id and lineage = $2
   order by start_lsn desc limit 1) c
 left join lateral (
-  select schema_changed_at, schema_changed_xmax, schema_fingerprint from keepsake.change_captures
+  select schema_changed_at, schema_changed_xmax, schema_fingerprint, end_lsn from keepsake.change_captures
   where source_id = e.source_id and lineage = $2 and chain_start_lsn = c.start_lsn and schema_changed_at is not null
   order by end_lsn desc limit 1) x on true
+cross join lateral (
+  select coalesce(jsonb_agg(boundary), '[]') as boundaries from (
+    select again.boundary from keepsake.change_captures o
+    cross join lateral jsonb_array_elements(o.schema_replayed) as again (boundary)
+    where o.source_id = e.source_id and o.lineage = $2 and o.chain_start_lsn = c.start_lsn
+      and (x.end_lsn is null or o.end_lsn >= x.end_lsn)
+    order by (again.boundary ->> 'xmax')::bigint desc limit $5) newest) p
 cross join lateral (
   select coalesce(array_agg(snapshot_xmin), '{}') as xmins, coalesce(array_agg(fingerprint), '{}') as fingerprints from (
     select snapshot_xmin, manifest ->> 'schema_fingerprint' as fingerprint from keepsake.backup_snapshots
@@ -128,9 +137,6 @@ cross join lateral (
     order by started_at desc limit $4) newest) b
 where e.id = $1";
 
-/// Fulls that are looked at: those of a month, where one is made every night.
-const FULLS_LOOKED_AT: i64 = 32;
-
 const NOTE_SLOT: &str = "\
 insert into keepsake.source_slots as standing (source_id, slot_name, retained_bytes, wal_budget_bytes,
   catalog_age_transactions, oldest_transaction_seconds, verdict, reasons, looked_at, dropped_at)
@@ -143,6 +149,31 @@ set slot_name = excluded.slot_name, retained_bytes = excluded.retained_bytes,
   dropped_at = coalesce(excluded.dropped_at, standing.dropped_at)
 where standing.looked_at <= excluded.looked_at";
 
+impl PostgresCatalog {
+    /// Writes one row.
+    async fn note(
+        &self,
+        act: &'static str,
+        sql: &str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<(), CatalogError> {
+        self.lend(act).await?.execute(sql, values).await.map_err(failed(act))?;
+        Ok(())
+    }
+
+    /// The row of one source in one repository, if there is one.
+    async fn of_place(
+        &self,
+        act: &'static str,
+        sql: &str,
+        source: SourceId,
+        location: LocationId,
+    ) -> Result<Option<Row>, CatalogError> {
+        let client = self.lend(act).await?;
+        client.query_opt(sql, &[&source.0, &location.0]).await.map_err(failed(act))
+    }
+}
+
 #[async_trait]
 impl CaptureLog for PostgresCatalog {
     async fn position(
@@ -151,9 +182,7 @@ impl CaptureLog for PostgresCatalog {
         location: LocationId,
     ) -> Result<Option<(Lineage, Position)>, CatalogError> {
         let act = "read how far changes stand";
-        let client = self.lend(act).await?;
-        let found = client.query_opt(POSITION, &[&source.0, &location.0]).await.map_err(failed(act))?;
-        let Some(row) = found else { return Ok(None) };
+        let Some(row) = self.of_place(act, POSITION, source, location).await? else { return Ok(None) };
         let lineage: String = row.try_get("lineage").map_err(failed(act))?;
         let lsn: String = row.try_get("lsn").map_err(failed(act))?;
         let at: Timestamp = row.try_get("at").map_err(failed(act))?;
@@ -169,39 +198,27 @@ impl CaptureLog for PostgresCatalog {
         lineage: &Lineage,
         position: Position,
     ) -> Result<(), CatalogError> {
-        let act = "note how far changes stand";
-        let client = self.lend(act).await?;
-        let lsn = position.lsn.to_string();
-        client
-            .execute(NOTE_POSITION, &[&source.0, &location.0, &lineage.to_string(), &lsn, &position.at])
-            .await
-            .map_err(failed(act))?;
-        Ok(())
+        let (lineage, lsn) = (lineage.to_string(), position.lsn.to_string());
+        let values: [&(dyn ToSql + Sync); 5] = [&source.0, &location.0, &lineage, &lsn, &position.at];
+        self.note("note how far changes stand", NOTE_POSITION, &values).await
     }
 
     async fn note_chain(&self, execution: ExecutionRowId, chain: &ChainRecord) -> Result<(), CatalogError> {
         let act = "note a chain of changes";
-        let client = self.lend(act).await?;
         let count = |number: u64| i32::try_from(number).map_err(|error| refused(act, error));
-        client
-            .execute(
-                NOTE_CHAIN,
-                &[
-                    &execution.0,
-                    &chain.lineage.to_string(),
-                    &chain.begins.lsn.to_string(),
-                    &chain.begins.at,
-                    &bigint(act, chain.snapshot_xmax)?,
-                    &chain.schema_fingerprint,
-                    &chain.gap,
-                    &chain.manifest_key,
-                    &count(chain.published)?,
-                    &count(chain.not_captured)?,
-                ],
-            )
-            .await
-            .map_err(failed(act))?;
-        Ok(())
+        let values: [&(dyn ToSql + Sync); 10] = [
+            &execution.0,
+            &chain.lineage.to_string(),
+            &chain.begins.lsn.to_string(),
+            &chain.begins.at,
+            &bigint(act, chain.snapshot_xmax)?,
+            &chain.schema_fingerprint,
+            &chain.gap,
+            &chain.manifest_key,
+            &count(chain.published)?,
+            &count(chain.not_captured)?,
+        ];
+        self.note(act, NOTE_CHAIN, &values).await
     }
 
     async fn note_captured(&self, captured: &CapturedRecord) -> Result<(), CatalogError> {
@@ -227,6 +244,7 @@ impl CaptureLog for PostgresCatalog {
                     &changed.map(|change| change.at),
                     &changed.map(|change| bigint(act, change.xmax)).transpose()?,
                     &changed.map(|change| &change.schema_fingerprint),
+                    &Json(&captured.schema_replayed),
                 ],
             )
             .await
@@ -245,8 +263,10 @@ impl CaptureLog for PostgresCatalog {
         let act = "read what follows from a capture";
         let client = self.lend(act).await?;
         let lineage = lineage.to_string();
-        let most = bigint(act, MOST_FULLS_AN_HOUR as u64)?;
-        let values: [&(dyn ToSql + Sync); 4] = [&execution.0, &lineage, &FULLS_LOOKED_AT, &most];
+        let most = |count: usize| bigint(act, count as u64);
+        let (fulls, begun, replayed) =
+            (most(FULLS_LOOKED_AT)?, most(MOST_FULLS_AN_HOUR)?, most(REPLAYED_LOOKED_AT)?);
+        let values: [&(dyn ToSql + Sync); 5] = [&execution.0, &lineage, &fulls, &begun, &replayed];
         let found = client.query_opt(FACTS, &values).await.map_err(failed(act))?;
         let row = found.ok_or_else(|| not_found("a chain of lineage", &lineage))?;
         read_facts(&row).map_err(failed(act))
@@ -254,7 +274,6 @@ impl CaptureLog for PostgresCatalog {
 
     async fn note_slot(&self, source: SourceId, slot: &SlotRecord) -> Result<(), CatalogError> {
         let act = "note a look at a slot";
-        let client = self.lend(act).await?;
         let look = slot.look.as_ref();
         let number = |of: Option<u64>| of.map(|number| bigint(act, number)).transpose();
         let (verdict, reasons) = match (&slot.look, &slot.decision) {
@@ -264,25 +283,19 @@ impl CaptureLog for PostgresCatalog {
             (Some(_), GovernorVerdict::Warn(reasons)) => ("warn", reasons.as_slice()),
         };
         let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
-        client
-            .execute(
-                NOTE_SLOT,
-                &[
-                    &source.0,
-                    &slot.slot,
-                    &number(look.map(|look| look.retained_bytes))?,
-                    &bigint(act, slot.wal_budget_bytes)?,
-                    &number(look.map(|look| look.catalog_age_transactions))?,
-                    &number(look.map(|look| look.oldest_transaction_seconds))?,
-                    &verdict,
-                    &serde_json::json!(reasons),
-                    &slot.looked_at,
-                    &slot.dropped.then_some(slot.looked_at),
-                ],
-            )
-            .await
-            .map_err(failed(act))?;
-        Ok(())
+        let values: [&(dyn ToSql + Sync); 10] = [
+            &source.0,
+            &slot.slot,
+            &number(look.map(|look| look.retained_bytes))?,
+            &bigint(act, slot.wal_budget_bytes)?,
+            &number(look.map(|look| look.catalog_age_transactions))?,
+            &number(look.map(|look| look.oldest_transaction_seconds))?,
+            &verdict,
+            &serde_json::json!(reasons),
+            &slot.looked_at,
+            &slot.dropped.then_some(slot.looked_at),
+        ];
+        self.note(act, NOTE_SLOT, &values).await
     }
 
     async fn note_probe(
@@ -291,13 +304,10 @@ impl CaptureLog for PostgresCatalog {
         location: LocationId,
         probe: &ProbeRecord,
     ) -> Result<(), CatalogError> {
-        let act = "note what was read back";
-        let client = self.lend(act).await?;
         let lsn = probe.newest_lsn.to_string();
         let values: [&(dyn ToSql + Sync); 5] =
             [&source.0, &location.0, &lsn, &probe.newest_at, &probe.probed_at];
-        client.execute(NOTE_PROBE, &values).await.map_err(failed(act))?;
-        Ok(())
+        self.note("note what was read back", NOTE_PROBE, &values).await
     }
 
     async fn probed(
@@ -306,9 +316,7 @@ impl CaptureLog for PostgresCatalog {
         location: LocationId,
     ) -> Result<Option<ProbeRecord>, CatalogError> {
         let act = "read what was read back";
-        let client = self.lend(act).await?;
-        let found = client.query_opt(PROBED, &[&source.0, &location.0]).await.map_err(failed(act))?;
-        let Some(row) = found else { return Ok(None) };
+        let Some(row) = self.of_place(act, PROBED, source, location).await? else { return Ok(None) };
         let lsn: String = row.try_get("lsn").map_err(failed(act))?;
         Ok(Some(ProbeRecord {
             newest_lsn: lsn.parse().map_err(|error| refused(act, error))?,
@@ -323,13 +331,10 @@ impl CaptureLog for PostgresCatalog {
         location: LocationId,
         failure: &FailureRecord,
     ) -> Result<(), CatalogError> {
-        let act = "note a copy that failed";
-        let client = self.lend(act).await?;
         let class = failure.class.name();
         let values: [&(dyn ToSql + Sync); 5] =
             [&source.0, &location.0, &failure.failed_at, &class, &failure.message];
-        client.execute(NOTE_COPY_FAILURE, &values).await.map_err(failed(act))?;
-        Ok(())
+        self.note("note a copy that failed", NOTE_COPY_FAILURE, &values).await
     }
 }
 
@@ -338,6 +343,7 @@ fn read_facts(row: &Row) -> Result<CaptureFacts, tokio_postgres::Error> {
     let fingerprints: Vec<Option<String>> = row.try_get("full_fingerprints")?;
     let run_started_at: Option<Timestamp> = row.try_get("run_started_at")?;
     let run_status: Option<String> = row.try_get("run_status")?;
+    let Json(replayed) = row.try_get("replayed")?;
     let fulls = xmins.into_iter().zip(fingerprints);
     let fulls =
         fulls.map(|(xmin, schema_fingerprint)| FullFact { xmin: xmin.unsigned_abs(), schema_fingerprint });
@@ -354,6 +360,7 @@ fn read_facts(row: &Row) -> Result<CaptureFacts, tokio_postgres::Error> {
                 xmax: row.try_get::<_, i64>("since_xmax")?.unsigned_abs(),
                 schema_fingerprint: row.try_get("since_fingerprint")?,
             },
+            replayed,
             fulls: fulls.collect(),
             newest_run: run_started_at.zip(run_status).map(run),
             begun_for_changes: row.try_get("begun")?,

@@ -1,8 +1,10 @@
 //! Runs of captures under a policy: leases, rows and what follows, whichever step runs twice or dies.
 
+use super::full_backups::full_backup;
+use keepsake_archive::{ChangesLayout, Manifest};
 use keepsake_domain::{
-    BackupId, CaptureMode, CapturePolicy, Classified, FailureClass, LocationId, NoticeKind, PolicyId,
-    Provider, RunKind, SourceId, SourceLimits,
+    BackupId, CaptureMode, CapturePolicy, Classified, FailureClass, LocationId, NoticeKind, PlainStatement,
+    PolicyId, Provider, RunKind, SourceId, SourceLimits, WrittenName,
 };
 use keepsake_steps::ports::{
     CaptureLog, Clock, Executions, FailureRecord, NewExecution, Policy, PolicyCopy, PolicySource,
@@ -11,7 +13,7 @@ use keepsake_steps::ports::{
 use keepsake_steps::{
     BeginCatalog, BeginRequest, Capture, CaptureCatalog, CaptureRun, CaptureStart, CaptureStep, EndedBy,
     FailedCapture, SegmentBounds, StepError, Until, begin_capture, capture_changes, capture_for_run,
-    complete_capture, fail_capture, open_run, protect_for_run,
+    changes_of, complete_capture, fail_capture, open_run, protect_for_run,
 };
 use keepsake_testkit::{MemoryCatalog, MemoryChangeSource, MemoryKeyHolder, MemoryRepository, TestClock};
 use std::sync::Arc;
@@ -19,6 +21,15 @@ use std::time::Duration;
 use uuid::Uuid;
 
 const RELAY: Duration = Duration::from_secs(60);
+
+/// The one statement that is plain here.
+const PLAIN: &str = "ALTER TABLE guests ADD COLUMN seat text";
+
+fn a_column(statement: &str) -> Option<PlainStatement> {
+    let name = WrittenName { schema: None, name: "guests".to_owned() };
+    let columns = vec!["seat".to_owned()];
+    (statement == PLAIN).then_some(PlainStatement::NewColumns { name, columns })
+}
 
 pub(crate) fn policy(mode: CaptureMode) -> Policy {
     Policy {
@@ -92,7 +103,7 @@ impl Bench {
             name: "wedsync",
             wishes: ProtectWishes::default(),
             level: 1,
-            parse_statement: keepsake_domain::no_plain_statement,
+            parse_statement: a_column,
         }
     }
 
@@ -281,6 +292,46 @@ async fn a_changed_schema_is_told_and_wants_a_full() {
     let step = bench.run("second").await;
     assert_eq!((step.notice, step.start_full), (Some(NoticeKind::SchemaChanged), true));
     assert_eq!(bench.run("third").await.notice, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plain_change_of_the_schema_is_told_to_nobody_and_asks_for_no_full_and_any_other_does() {
+    let bench = Bench::new(CaptureMode::Scheduled);
+    let first = bench.run("first").await;
+    assert!(first.start_full);
+    seal_full(&bench, "arn:full", &first).await;
+    assert!(!bench.run("joined").await.start_full, "the full joins");
+    bench.clock.advance(Duration::from_secs(2 * 60 * 60));
+    bench.source.add_column(PLAIN);
+    bench.source.commit(3, 10);
+    // The call that captured it dies; the next one of the run, which looks what stands, must come to the same.
+    let run = bench.begun("died").await;
+    bench.protect(&run).await;
+    capture_changes(&bench.capture(), SegmentBounds::default(), Until::CaughtUp, &|_| {}).await.unwrap();
+    let step = bench.step(&run).await;
+    assert_eq!((step.notice, step.start_full), (None, false), "{step:?}");
+    bench.complete(&run).await;
+    let position = bench.catalog.position(run.source_id, run.location_id).await.unwrap();
+    let facts = bench.catalog.capture_facts(run.execution_row, &position.unwrap().0).await.unwrap();
+    assert_eq!((facts.full.replayed.len(), facts.full.fulls.len()), (1, 1), "{facts:?}");
+
+    bench.source.add_column("ALTER TABLE guests ADD COLUMN other text DEFAULT random()");
+    let step = bench.run("other").await;
+    assert_eq!((step.notice, step.start_full), (Some(NoticeKind::SchemaChanged), true));
+}
+
+/// A full that joins where a capture ended.
+async fn seal_full(bench: &Bench, id: &str, behind: &CaptureStep) {
+    begin_full(bench, id).await;
+    let run = bench.catalog.find(id).await.unwrap().unwrap();
+    let captured = bench.catalog.captures().pop().unwrap();
+    let layout = ChangesLayout::new("wedsync", captured.captured.lineage).unwrap();
+    let standing = changes_of(&bench.repository, &layout).await.unwrap();
+    let joins = standing.iter().find(|one| one.boundary().position == behind.end).unwrap();
+    let backup = full_backup(&bench.repository, joins, 1).await;
+    let manifest = Manifest { backup_id: run.backup_id, ..backup.manifest };
+    bench.catalog.sealed(run.id, &manifest, "key", "sha256").await.unwrap();
+    fail_full(bench, id).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,14 +3,14 @@
 use super::samples::{manifest, new_run};
 use super::{Catalog, CatalogBench, refused, single};
 use keepsake_domain::{
-    FailureClass, FullFact, FullRunFact, GovernorVerdict, InstanceName, Lineage, Lsn, Position, RunKind,
-    SchemaBoundary, SlotLook, Timestamp, Verdict,
+    FULLS_LOOKED_AT, FailureClass, FullFact, FullRunFact, GovernorVerdict, InstanceName, Lineage, Lsn,
+    Position, RunKind, SchemaBoundary, SlotLook, Timestamp, Verdict,
 };
 use keepsake_steps::ports::{
     CapturedRecord, ChainRecord, CompletedBackup, Execution, FailureRecord, NewExecution, Policy,
     ProbeRecord, SlotRecord,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// So many minutes after a moment of last week.
@@ -65,6 +65,7 @@ fn captured(run: &Execution, lsn: u64, minute: u64) -> CapturedRecord {
         raw_bytes: 400,
         stored_bytes: 50,
         schema_changed: None,
+        schema_replayed: Vec::new(),
     }
 }
 
@@ -138,6 +139,63 @@ pub async fn a_changed_schema_is_remembered_behind_its_run(bench: &dyn CatalogBe
     catalog.note_captured(&captured(&last, 500, 6)).await.expect("note");
     let facts = catalog.capture_facts(last.id, &lineage()).await.expect("facts");
     assert_eq!((facts.schema_changed, facts.full.since), (false, boundary));
+}
+
+/// What a restore runs again ends nothing: it is a boundary that fulls join at, until the schema changes otherwise.
+pub async fn a_schema_change_that_is_run_again_is_a_boundary_to_join_at_and_no_news(
+    bench: &dyn CatalogBench,
+) {
+    let (catalog, policy) = single(bench).await;
+    let boundary = |xmax: u64, schema: &str| SchemaBoundary {
+        at: at(xmax / 100),
+        xmax,
+        schema_fingerprint: schema.repeat(64),
+    };
+    let replayed = |run: &Execution, boundaries: &[SchemaBoundary], minute| CapturedRecord {
+        schema_replayed: boundaries.to_vec(),
+        ..captured(run, minute * 100, minute)
+    };
+    let run = capture(&*catalog, &policy, "suite-replayed").await;
+    catalog.note_chain(run.id, &chain(100, 0, None)).await.expect("note");
+    let (b, c, d) = (boundary(200, "b"), boundary(250, "c"), boundary(300, "d"));
+    catalog.note_captured(&replayed(&run, &[b.clone(), c.clone()], 2)).await.expect("note");
+    catalog.note_captured(&replayed(&run, &[], 3)).await.expect("note more of the same run");
+    let next = capture(&*catalog, &policy, "suite-replayed-next").await;
+    catalog.note_captured(&replayed(&next, std::slice::from_ref(&d), 4)).await.expect("note");
+    let facts = async |run: &Execution| {
+        let facts = catalog.capture_facts(run.id, &lineage()).await.expect("facts");
+        let known = facts.full.replayed.into_iter().map(|known| (known.xmax, known)).collect();
+        (facts.schema_changed, facts.full.since.xmax, known)
+    };
+    let by_xmax = |all: &[&SchemaBoundary]| -> BTreeMap<u64, SchemaBoundary> {
+        all.iter().map(|one| (one.xmax, (*one).clone())).collect()
+    };
+    assert_eq!(facts(&next).await, (false, 100, by_xmax(&[&b, &c, &d])));
+    // Another one, and behind it one that is run again: of the same call, and of a later one of its run.
+    let (e, f, g) = (boundary(500, "e"), boundary(550, "f"), boundary(600, "g"));
+    let changed = CapturedRecord { schema_changed: Some(e), ..replayed(&next, std::slice::from_ref(&f), 5) };
+    catalog.note_captured(&changed).await.expect("note");
+    catalog.note_captured(&replayed(&next, std::slice::from_ref(&g), 6)).await.expect("note");
+    assert_eq!(facts(&next).await, (true, 500, by_xmax(&[&f, &g])));
+}
+
+/// The newest ones: older ones ended before whatever ended these.
+pub async fn no_more_fulls_are_looked_at_than_a_month_has(bench: &dyn CatalogBench) {
+    let (catalog, policy) = single(bench).await;
+    let run = capture(&*catalog, &policy, "suite-many").await;
+    catalog.note_chain(run.id, &chain(100, 0, None)).await.expect("note");
+    for number in 0..FULLS_LOOKED_AT as u64 + 2 {
+        let full = super::samples::opened(&*catalog, &policy).await;
+        let mut made = manifest(&policy, full.backup_id);
+        // The oldest last: what counts is when its snapshot was taken.
+        made.snapshot_at = at(1_000 - number);
+        made.snapshot.xmin = number;
+        let key = super::samples::key(&made);
+        catalog.sealed(full.id, &made, &key, super::samples::SHA256).await.expect("record");
+    }
+    let facts = catalog.capture_facts(run.id, &lineage()).await.expect("facts").full;
+    let known: BTreeSet<u64> = facts.fulls.iter().map(|full| full.xmin).collect();
+    assert_eq!(known, (0..FULLS_LOOKED_AT as u64).collect());
 }
 
 /// What decides whether a full begins: the newest that stands, and the newest run, captures not counted.

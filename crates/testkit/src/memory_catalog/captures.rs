@@ -4,8 +4,8 @@ use super::{CatalogRun, MemoryCatalog, State, not_found};
 use async_trait::async_trait;
 use keepsake_archive::Manifest;
 use keepsake_domain::{
-    BackupId, ExecutionRowId, FullFact, FullFacts, FullRunFact, Lineage, LocationId, MOST_FULLS_AN_HOUR,
-    Position, RunKind, SchemaBoundary, SourceId, Verdict,
+    BackupId, ExecutionRowId, FULLS_LOOKED_AT, FullFact, FullFacts, FullRunFact, Lineage, LocationId,
+    MOST_FULLS_AN_HOUR, Position, REPLAYED_LOOKED_AT, RunKind, SchemaBoundary, SourceId, Verdict,
 };
 use keepsake_steps::ports::{
     CaptureFacts, CaptureLog, CapturedRecord, CatalogError, ChainRecord, FailureRecord, ProbeRecord,
@@ -67,16 +67,18 @@ impl State {
         self.chains.iter().filter(of_lineage).max_by_key(|known| known.chain.begins.lsn)
     }
 
-    /// Those of the lineage that stand and that no test found damaged, in any order.
+    /// Those of the lineage that stand and that no test found damaged, the newest.
     fn fulls(&self, lineage: &Lineage) -> Vec<FullFact> {
         let sealed =
             self.runs.values().filter_map(|run| run.sealed.as_ref().map(|(manifest, _, _)| manifest));
         let whole = sealed.filter(|full| full.lineage == *lineage && !self.is_damaged(full.backup_id));
+        let mut whole: Vec<_> = whole.collect();
+        whole.sort_by_key(|full| Reverse(full.snapshot_at));
         let fact = |full: &Manifest| FullFact {
             xmin: full.snapshot.xmin,
             schema_fingerprint: full.schema_fingerprint.clone(),
         };
-        whole.map(fact).collect()
+        whole.into_iter().take(FULLS_LOOKED_AT).map(fact).collect()
     }
 
     /// Whether the newest verdict on it is that it failed.
@@ -162,7 +164,11 @@ impl CaptureLog for MemoryCatalog {
                 known.changes += captured.changes;
                 known.raw_bytes += captured.raw_bytes;
                 known.stored_bytes += captured.stored_bytes;
-                known.schema_changed = captured.schema_changed.clone().or(known.schema_changed.take());
+                if captured.schema_changed.is_some() {
+                    known.schema_changed.clone_from(&captured.schema_changed);
+                    known.schema_replayed.clear();
+                }
+                known.schema_replayed.extend_from_slice(&captured.schema_replayed);
             }
         }
         Ok(())
@@ -180,6 +186,14 @@ impl CaptureLog for MemoryCatalog {
         let begins = known.chain.begins;
         let changed = |of: &&CatalogCapture| of.chain == begins && of.captured.schema_changed.is_some();
         let newest = state.captures.iter().filter(changed).max_by_key(|of| of.captured.end.lsn);
+        let since = newest.map(|of| of.captured.end.lsn);
+        let behind = |of: &&CatalogCapture| {
+            of.chain == begins && since.is_none_or(|since| since <= of.captured.end.lsn)
+        };
+        let replayed = state.captures.iter().filter(behind).flat_map(|of| &of.captured.schema_replayed);
+        let mut replayed: Vec<_> = replayed.cloned().collect();
+        replayed.sort_by_key(|boundary| Reverse(boundary.xmax));
+        replayed.truncate(REPLAYED_LOOKED_AT);
         let of_chain = || SchemaBoundary {
             at: begins.at,
             xmax: known.chain.snapshot_xmax,
@@ -206,6 +220,7 @@ impl CaptureLog for MemoryCatalog {
             schema_changed: state.captures.iter().filter(changed).any(is_news),
             full: FullFacts {
                 since: newest.and_then(|of| of.captured.schema_changed.clone()).unwrap_or_else(of_chain),
+                replayed,
                 fulls: state.fulls(lineage),
                 newest_run: state.newest_full_run(policy),
                 begun_for_changes: begun,

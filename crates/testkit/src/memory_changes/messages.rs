@@ -3,7 +3,7 @@
 use super::{Record, What};
 use bytes::{BufMut, Bytes, BytesMut};
 use keepsake_archive::HEARTBEAT_PREFIX;
-use keepsake_domain::{Lsn, Timestamp};
+use keepsake_domain::{DDL_MESSAGE_PREFIX, Lsn, Timestamp};
 
 /// The number of the only table.
 const TABLE: u32 = 16_385;
@@ -21,7 +21,14 @@ fn message(kind: u8, fill: impl FnOnce(&mut BytesMut)) -> Bytes {
 pub(super) fn of(record: &Record, is_described: &mut bool) -> Vec<(Lsn, Bytes)> {
     let (start, end) = (record.start, record.end);
     let mut messages = match &record.what {
-        What::Mark { at } => vec![(start, mark(start, *at))],
+        What::Mark { at } => {
+            vec![(start, logical(start, false, HEARTBEAT_PREFIX, &at.to_string()))]
+        }
+        What::Definition { xid, at, told } => vec![
+            (start, begin(start, *at, *xid)),
+            (start, logical(start, true, DDL_MESSAGE_PREFIX, told)),
+            (end, commit(start, end, *at)),
+        ],
         What::Commit { xid, at, rows, row_bytes } => {
             let mut messages = vec![(start, begin(start, *at, *xid))];
             if !std::mem::replace(is_described, true) {
@@ -81,12 +88,11 @@ fn insert(row: u32, row_bytes: usize) -> Bytes {
     })
 }
 
-fn mark(start: Lsn, at: Timestamp) -> Bytes {
-    let said = at.to_string();
+fn logical(start: Lsn, is_transactional: bool, prefix: &str, said: &str) -> Bytes {
     message(b'M', |bytes| {
-        bytes.put_u8(0);
+        bytes.put_u8(u8::from(is_transactional));
         bytes.put_u64(start.0);
-        bytes.put_slice(HEARTBEAT_PREFIX.as_bytes());
+        bytes.put_slice(prefix.as_bytes());
         bytes.put_u8(0);
         bytes.put_u32(u32::try_from(said.len()).unwrap_or(u32::MAX));
         bytes.put_slice(said.as_bytes());

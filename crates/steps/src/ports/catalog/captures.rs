@@ -68,8 +68,10 @@ pub struct CapturedRecord {
     pub raw_bytes: u64,
     /// Their bytes as stored.
     pub stored_bytes: u64,
-    /// The end of the newest segment in which the schema changed.
+    /// The end of the newest segment in which the schema changed so that no restore runs that again.
     pub schema_changed: Option<SchemaBoundary>,
+    /// The ends of segments behind that one in which it changed so that a restore does.
+    pub schema_replayed: Vec<SchemaBoundary>,
 }
 
 /// What follows from a capture.
@@ -77,7 +79,7 @@ pub struct CapturedRecord {
 pub struct CaptureFacts {
     /// What was lost before the newest chain, if this run was the first to hear of it.
     pub gap: Option<String>,
-    /// Whether the schema changed in what this run captured of the newest chain.
+    /// Whether the schema changed in what this run captured of the newest chain, so that no restore runs that again.
     pub schema_changed: bool,
     /// What decides whether a full backup must begin.
     pub full: FullFacts,
