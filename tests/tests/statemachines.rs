@@ -275,6 +275,22 @@ fn a_copy_that_fails_is_noted_and_fails_no_capture() {
     }
 }
 
+/// A place that is away must not hold captures up for longer than a relay goes on.
+#[test]
+fn a_copy_that_takes_its_time_is_not_tried_again_before_the_next_captures() {
+    let machine = asl::all().into_iter().find(|machine| machine.name == "incremental").unwrap();
+    let mut waits = 0;
+    for state in ["CopyChanges", "ProbeRpo"] {
+        let value = &machine.value["States"][state];
+        waits += value["TimeoutSeconds"].as_u64().unwrap();
+        let retried = value["Retry"][0]["ErrorEquals"].as_array().unwrap();
+        for late in ["Keepsake.Transient", "Sandbox.Timedout", "Lambda.Unknown", "States.Timeout"] {
+            assert!(retried.iter().all(|error| error != late), "{state}: {late}");
+        }
+    }
+    assert!(waits <= 8 * 60, "{waits} s");
+}
+
 #[test]
 fn no_run_completes_on_a_copy_that_was_begun_and_not_finished() {
     let machine = asl::all().into_iter().find(|machine| machine.name == "backup").unwrap();
