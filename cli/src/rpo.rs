@@ -40,7 +40,7 @@ pub async fn rpo(context: &Context, arguments: &RpoArguments) -> Result<(), Fail
 fn for_people(probed: &ProbedRpo) -> String {
     let (at, lsn) = (text::instant(probed.newest_at, probed.probed_at), probed.newest_lsn);
     let newest = match &probed.segment {
-        Some(segment) => format!("heartbeat  left at {at} ({lsn}), read back from {segment}"),
+        Some(segment) => format!("newest     state of {at} ({lsn}), read back from {segment}"),
         None => format!("snapshot   of the full backup, taken at {at} ({lsn}): nothing newer joins it"),
     };
     format!(

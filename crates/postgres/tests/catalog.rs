@@ -5,13 +5,13 @@ mod catalog_bench;
 
 use catalog_bench::{DECLARATION, Fresh};
 use keepsake_domain::{
-    Classified, ConnectionUrl, Explanation, FailureClass, InstanceName, Lineage, Notice, NoticeKind,
+    Classified, ConnectionUrl, Explanation, FailureClass, InstanceName, Lineage, Lsn, Notice, NoticeKind,
     Severity, Timestamp, Verdict, chain,
 };
 use keepsake_postgres::catalog::{ApplyError, Change, ChangeAction, Declaration, PostgresCatalog};
 use keepsake_steps::ports::{
-    AlertLog, CatalogError, CompletedBackup, Copies, CopyRecord, CopyState, Execution, Executions,
-    FailureRecord, Leases, Policies, TestOutcome, Tests,
+    AlertLog, CaptureLog, CatalogError, CompletedBackup, Copies, CopyRecord, CopyState, Execution,
+    Executions, FailureRecord, Leases, Policies, ProbeRecord, TestOutcome, Tests,
 };
 use keepsake_testkit::catalog_suite::samples;
 use std::time::Duration;
@@ -78,6 +78,38 @@ async fn a_policy_is_read_as_it_was_declared() {
     let default =
         "select column_default from information_schema.columns where column_name = 'compression_level'";
     assert_eq!(fresh.text_of(default).await, keepsake_archive::ZSTD_LEVEL.to_string());
+}
+
+#[tokio::test]
+async fn the_rpo_of_a_copy_is_the_age_that_was_read_back_in_whole_seconds_and_nothing_before_that() {
+    let fresh = Fresh::declared().await;
+    let catalog = fresh.catalog("function").await;
+    let policy = catalog.policy(POLICY).await.unwrap();
+    let (source, copy) = (policy.source.id, policy.copies[0].location_id);
+    let shown = async || {
+        let sql = "select coalesce(rpo_seconds::text, 'unknown') from keepsake.change_positions";
+        fresh.text_of(sql).await
+    };
+    let failure = FailureRecord {
+        class: FailureClass::Permanent,
+        message: "the bucket does not exist".to_owned(),
+        state: Some("CopyChanges".to_owned()),
+        failed_at: Timestamp::now(),
+    };
+    catalog.note_copy_failure(source, copy, &failure).await.unwrap();
+    assert_eq!(shown().await, "unknown", "a copy that was never read back is no copy without loss");
+    let mut probed_at: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
+    // Ages in microseconds; below zero the source's clock is ahead.
+    for (age, seconds) in [(6_500_000, "7"), (0, "0"), (1, "1"), (-3_000_000, "0"), (86_400_000_000, "86400")]
+    {
+        probed_at += Duration::from_secs(1);
+        let newest_at = Timestamp::from_microsecond(probed_at.as_microsecond() - age).unwrap();
+        let probe = ProbeRecord { newest_lsn: Lsn(200), newest_at, probed_at };
+        catalog.note_probe(source, copy, &probe).await.unwrap();
+        assert_eq!(shown().await, seconds, "{age}");
+    }
+    catalog.note_copy_failure(source, copy, &failure).await.unwrap();
+    assert_eq!(shown().await, "86400", "it stands until it is read back again");
 }
 
 #[tokio::test]

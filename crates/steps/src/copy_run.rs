@@ -89,7 +89,7 @@ async fn lineages(
     Ok(layouts)
 }
 
-/// Reads the newest heartbeat back that a restore from one of the run's copies reaches, and notes in the catalog what that
+/// Reads the newest heartbeat or commit back that a restore from one of the run's copies reaches, and notes in the catalog what that
 /// makes the RPO there.
 /// `opener` is to hold the keys of that side and no others. A second call reads again.
 ///

@@ -1,7 +1,7 @@
 //! The newest manifest of a lineage's changes, found with a handful of requests however many there are.
 
 use crate::StepError;
-use crate::list_changes::{StandingChanges, read_changes};
+use crate::list_changes::{LineageChanges, StandingChanges, read_all_changes, read_changes};
 use crate::ports::Repository;
 use keepsake_archive::{ChangesKey, ChangesLayout};
 use keepsake_domain::Lsn;
@@ -73,6 +73,23 @@ pub(crate) async fn newest_changes(
         Some(key) => read_changes(repository, layout, key).await.map(Some),
         None => Ok(None),
     }
+}
+
+/// The last manifests of a lineage, at most `count`: what stood before the newest, should that one be damaged.
+///
+/// # Errors
+/// When the store did not answer.
+pub(crate) async fn last_changes(
+    repository: &dyn Repository,
+    layout: &ChangesLayout,
+    count: usize,
+) -> Result<LineageChanges, StepError> {
+    let page = async |from| page_behind(repository, layout, &layout.position(Lsn(from))).await;
+    let Some(newest) = newest_key(None, page).await? else { return Ok(LineageChanges::default()) };
+    let from = Lsn(newest.lsn().0.saturating_sub(FIRST_STEP));
+    let mut keys = keys_between(repository, layout, from, Lsn(u64::MAX)).await?;
+    let last = keys.split_off(keys.len().saturating_sub(count));
+    read_all_changes(repository, last).await
 }
 
 /// Steps that grow by sixteen away from where it was looked first, then halves: some thirty requests at most, and one where

@@ -55,10 +55,11 @@ pub struct RecoveryRoute {
 }
 
 /// What stands of the lineage that a restore is planned in.
+#[derive(Default)]
 pub(crate) struct LineageStanding {
-    backups: Vec<StandingBackup>,
+    pub backups: Vec<StandingBackup>,
     /// Full backups that cannot be read.
-    unreadable: Vec<UnreadableManifest>,
+    pub unreadable: Vec<UnreadableManifest>,
     pub changes: LineageChanges,
 }
 
@@ -83,10 +84,7 @@ impl LineageStanding {
 
     /// All full backups of a backup's lineage. An older one and more changes lead to the same points as one that cannot be
     /// read.
-    pub(crate) async fn without_changes(
-        repository: &dyn Repository,
-        newest: &ArchiveLayout,
-    ) -> Result<Self, StepError> {
+    async fn without_changes(repository: &dyn Repository, newest: &ArchiveLayout) -> Result<Self, StepError> {
         let read =
             |layout: ArchiveLayout| async move { (layout.manifest(), read_backup(repository, layout).await) };
         let fulls = fulls_of(repository, newest).await?;
@@ -101,11 +99,6 @@ impl LineageStanding {
             }
         }
         Ok(Self { backups, unreadable, changes: LineageChanges::default() })
-    }
-
-    /// What the newest full backup that can be read holds.
-    pub(crate) fn newest_lsn(&self) -> Lsn {
-        self.backups.iter().map(|backup| backup.manifest.lsn).max().unwrap_or_default()
     }
 
     /// The way to a target.
@@ -190,7 +183,7 @@ pub async fn plan_recovery(
     LineageStanding::read(repository, newest, wanted).await?.route(target)
 }
 
-async fn fulls_of(
+pub(crate) async fn fulls_of(
     repository: &dyn Repository,
     newest: &ArchiveLayout,
 ) -> Result<Vec<ArchiveLayout>, StepError> {

@@ -1,23 +1,28 @@
-//! The RPO, measured where it counts: the newest heartbeat of the source that a restore from a repository reaches, read back by
-//! whoever opens that repository alone. Its age is what would be lost if the source and everything else were lost now.
+//! The RPO, measured where it counts: the newest heartbeat or commit of the source that a restore from a repository reaches, read
+//! back by whoever opens that repository alone. Its age is what would be lost if the source and everything else were lost now.
 
 use crate::StepError;
-use crate::list_backups::manifest_keys;
-use crate::list_changes::read_all_changes;
-use crate::newest_changes::{FIRST_STEP, keys_between, newest_changes};
+use crate::joins_changes::NearChanges;
+use crate::list_backups::{manifest_keys, read_backup};
+use crate::list_changes::UnreadableManifest;
+use crate::newest_changes::last_changes;
 use crate::open_backup::{Locked, open_backup};
-use crate::plan_recovery::{LineageStanding, RecoveryRoute};
+use crate::plan_recovery::{LineageStanding, RecoveryRoute, fulls_of};
 use crate::ports::{Clock, KeyHolder, Repository};
 use crate::replay_changes::{OpenedSegment, read_segment};
 use async_trait::async_trait;
 use keepsake_archive::pgoutput::Message;
 use keepsake_archive::{ArchiveLayout, BackupIdentity, ChangesLayout, SegmentRecord, heartbeat_at};
-use keepsake_domain::{BackupId, FailureClass, GapReason, Lineage, Lsn, RecoveryTarget, Timestamp, chain};
+use keepsake_domain::{BackupId, FailureClass, GapReason, Lineage, Lsn, RecoveryTarget, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
 
-/// Segments that are read, from the newest on, until one has a heartbeat. A capture leaves one at its end or every ten
-/// seconds; between two of them a source that writes 400 MB a second fills 64 segments.
-const SEGMENTS_READ: usize = 64;
+/// Full backups that are read, from the newest on, until one joins the changes: those of a week of nights. Behind each further one
+/// lie as many manifests of changes again as between two of them.
+const FULLS_READ: usize = 8;
+
+/// Manifests of another lineage that are read, the last: one of them damaged, or some, is no news of that lineage.
+const LAST_READ: usize = 8;
 
 /// Opens what a key of its own protects: with the keys of the place where it lies, or with a recovery key.
 #[async_trait]
@@ -58,12 +63,12 @@ pub struct ProbedRpo {
     pub lineage: Lineage,
     /// The full backup that a restore to the newest point begins with; its key was opened.
     pub backup_id: BackupId,
-    /// Key of the manifest of the segment that the newest heartbeat was read from; `None` where nothing that the backup joins is
-    /// newer than the backup itself.
+    /// Key of the manifest of the segment that the newest heartbeat or commit was read from; `None` where nothing that the
+    /// backup joins is newer than the backup itself.
     pub segment: Option<String>,
-    /// Where that heartbeat stands in the source's write-ahead log, or what the backup holds.
+    /// Where that stands in the source's write-ahead log, or what the backup holds.
     pub newest_lsn: Lsn,
-    /// When it was left, or the backup's snapshot was taken, by the source's clock.
+    /// When it was left or committed, or the backup's snapshot was taken, by the source's clock.
     pub newest_at: Timestamp,
     /// Our clock after it was read.
     pub probed_at: Timestamp,
@@ -74,8 +79,9 @@ pub struct ProbedRpo {
     pub stopped_by: Option<GapReason>,
 }
 
-/// Reads back the newest heartbeat of a source that a restore from this repository alone reaches: from its newest full backup
-/// that has a manifest there, over the changes that join it. Where none is newer than the full backup, that is the newest state.
+/// Reads back the newest state of a source that a restore from this repository alone reaches: from its newest full backup
+/// that has a manifest there, over the changes that join it. Their newest segment tells it: a capture leaves a heartbeat at its end
+/// or every ten seconds, and a segment that ended before that, because it was full, ends with a commit. Where none is newer than the full backup, that is the newest state.
 /// Objects of the backup are not looked at, nor of segments before the newest: [`crate::verify_archive`] does that. Changes
 /// nothing; a second call reads again.
 ///
@@ -92,9 +98,9 @@ pub async fn probe_rpo(
     let route = newest_route(repository, &full).await?;
     let identity = opener.open(repository, &route.backup).await?;
     route.backup.seal.check(&route.backup.layout.manifest(), &identity.seal_key())?;
-    let heartbeat = newest_heartbeat(repository, &route, opener).await?;
+    let newest = newest_read_back(repository, &route, opener).await?;
     let manifest = &route.backup.manifest;
-    let (segment, newest_lsn, newest_at) = match heartbeat {
+    let (segment, newest_lsn, newest_at) = match newest {
         Some((segment, lsn, at)) => (Some(segment), lsn, at),
         None => (None, manifest.lsn, manifest.snapshot_at),
     };
@@ -135,52 +141,52 @@ async fn newest_full(repository: &dyn Repository, source: &str) -> Result<Archiv
     })
 }
 
-/// The way to the newest point. Manifests of changes are read from a little before the newest full backup on, and from further
-/// back only while that does not lead to the end: there may be hundreds of thousands of them.
+/// The way to the newest point. The newest full backup that joins the changes decides it, because what ends the way from there
+/// ends the way from older ones too. There may be hundreds of thousands of manifests of changes before it, which are not read.
 async fn newest_route(repository: &dyn Repository, full: &ArchiveLayout) -> Result<RecoveryRoute, StepError> {
-    let mut standing = LineageStanding::without_changes(repository, full).await?;
-    let layout = ChangesLayout { source: full.source.clone(), lineage: full.lineage.clone() };
-    let newest = standing.newest_lsn();
-    let (mut before, mut step) = (Lsn(u64::MAX), FIRST_STEP);
-    // Ends: at position 0 at the latest, which sixteen steps of sixteen times the length reach.
-    loop {
-        let from = Lsn(newest.0.saturating_sub(step));
-        let keys = keys_between(repository, &layout, from, before).await?;
-        standing.changes.prepend(read_all_changes(repository, keys).await?);
-        let route = standing.route(RecoveryTarget::Latest)?;
-        let end = route.captured.map(|captured| captured.lsn);
-        let is_end = route.plan.stopped_by.is_none() && end.is_some_and(|end| end <= route.plan.ends.lsn);
-        if is_end || from == Lsn(0) {
-            return Ok(route);
+    let mut fulls = fulls_of(repository, full).await?;
+    fulls.sort_by_key(|layout| Reverse(layout.backup_id));
+    let (mut backups, mut unreadable) = (Vec::new(), Vec::new());
+    let mut near = NearChanges::of(full);
+    for layout in fulls.into_iter().take(FULLS_READ) {
+        let key = layout.manifest();
+        match read_backup(repository, layout).await {
+            Ok(backup) => {
+                let joins = near.joins(repository, &backup).await?;
+                backups.push(backup);
+                if joins == Some(true) {
+                    break;
+                }
+            }
+            Err(error) if error.is_of_one_object() => unreadable.push((key, error)),
+            Err(error) => return Err(error),
         }
-        (before, step) = (from, step.saturating_mul(16));
     }
+    if backups.is_empty() && !unreadable.is_empty() {
+        return Err(unreadable.swap_remove(0).1);
+    }
+    // Oldest first, as whoever reads all of them has them.
+    let unreadable = unreadable.into_iter().rev().map(|(key, error)| UnreadableManifest::aside(key, error));
+    let unreadable = unreadable.collect::<Result<_, _>>()?;
+    LineageStanding { backups, unreadable, changes: near.changes }.route(RecoveryTarget::Latest)
 }
 
-/// The newest heartbeat behind the full backup, with the segment that it stands in.
-async fn newest_heartbeat(
+/// The newest heartbeat or commit behind the full backup, with the segment that it stands in.
+async fn newest_read_back(
     repository: &dyn Repository,
     route: &RecoveryRoute,
     opener: &dyn Opener,
 ) -> Result<Option<(String, Lsn, Timestamp)>, StepError> {
-    let mut opened: Option<OpenedSegment> = None;
-    for standing in route.segments.iter().rev().take(SEGMENTS_READ) {
-        let identity = match &opened {
-            Some(known) if known.standing.run_id() == standing.run_id() => known.identity.clone(),
-            _ => opener.open(repository, standing).await?,
-        };
-        standing.seal.check(&standing.manifest_key(), &identity.seal_key())?;
-        let segment = OpenedSegment { standing: standing.clone(), identity };
-        if let Some((lsn, at)) = heartbeat_in(repository, &segment).await? {
-            let is_behind = lsn > route.backup.manifest.lsn;
-            return Ok(is_behind.then(|| (standing.manifest_key(), lsn, at)));
-        }
-        opened = Some(segment);
-    }
-    Ok(None)
+    let Some(standing) = route.segments.last() else { return Ok(None) };
+    let identity = opener.open(repository, standing).await?;
+    standing.seal.check(&standing.manifest_key(), &identity.seal_key())?;
+    let segment = OpenedSegment { standing: standing.clone(), identity };
+    let newest = newest_in(repository, &segment).await?;
+    let behind = newest.filter(|(lsn, _)| *lsn > route.backup.manifest.lsn);
+    Ok(behind.map(|(lsn, at)| (standing.manifest_key(), lsn, at)))
 }
 
-async fn heartbeat_in(
+async fn newest_in(
     repository: &dyn Repository,
     segment: &OpenedSegment,
 ) -> Result<Option<(Lsn, Timestamp)>, StepError> {
@@ -188,12 +194,15 @@ async fn heartbeat_in(
     let mut newest = None;
     read_segment(repository, segment, manifest, async |record| {
         let SegmentRecord::Message { lsn, payload } = record else { return Ok(()) };
-        // Only messages are parsed: there may be millions of changes beside them.
-        if payload.first() == Some(&b'M')
+        // Only these are parsed: there may be millions of changes beside them.
+        if matches!(payload.first(), Some(b'M' | b'C'))
             && let Ok(message) = Message::parse(&payload)
-            && let Some(at) = heartbeat_at(&message)
         {
-            newest = Some((lsn, at));
+            let found = match &message {
+                Message::Commit { end_lsn, at, .. } => Some((*end_lsn, *at)),
+                other => heartbeat_at(other).map(|at| (lsn, at)),
+            };
+            newest = found.or(newest);
         }
         Ok(())
     })
@@ -201,7 +210,8 @@ async fn heartbeat_in(
     Ok(newest)
 }
 
-/// A lineage whose changes are newer than what can be restored: no full backup of it stands there.
+/// A lineage whose changes are newer than what can be restored: no full backup of it stands there. Of one whose newest manifests
+/// are damaged, those before them tell.
 async fn newer_lineage(
     repository: &dyn Repository,
     full: &ArchiveLayout,
@@ -214,15 +224,20 @@ async fn newer_lineage(
         }
         let layout = ChangesLayout { source: full.source.clone(), lineage };
         let what = format!("the source is of lineage {folder}, of which no newer full backup stands");
-        match newest_changes(repository, &layout, None).await {
-            Ok(Some(standing)) if standing.boundary().position.at > newest_at => {
+        let last = last_changes(repository, &layout, LAST_READ).await?;
+        match (last.standing.last(), last.unreadable.last()) {
+            (Some(standing), _) if standing.boundary().position.at > newest_at => {
                 return Ok(Some(GapReason::Lost { what }));
             }
-            Ok(_) => {}
-            Err(error) if error.is_of_one_object() => {
-                return Ok(Some(GapReason::Lost { what: format!("{what}, or: {}", chain(&error)) }));
+            // Nothing says that it is an old one.
+            (None, Some(unreadable)) => {
+                return Ok(Some(GapReason::Lost { what: format!("{what}, or: {}", unreadable.error) }));
             }
-            Err(error) => return Err(error),
+            (Some(_), Some(unreadable)) => {
+                let UnreadableManifest { key, error, .. } = unreadable;
+                tracing::warn!(key, error, "a manifest of an older lineage cannot be read");
+            }
+            (_, None) => {}
         }
     }
     Ok(None)

@@ -105,10 +105,10 @@ pub struct SlotRecord {
 /// What was read back from one repository, with the key of its side alone. Its age is the RPO there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProbeRecord {
-    /// Where the newest heartbeat that a restore from there reaches stands in the source's write-ahead log, or what the full
+    /// Where the newest heartbeat or commit that a restore from there reaches stands in the source's write-ahead log, or what the full
     /// backup holds that it begins with.
     pub newest_lsn: Lsn,
-    /// When the source left it, or the backup's snapshot was taken, by the source's clock.
+    /// When the source left or committed it, or the backup's snapshot was taken, by the source's clock.
     pub newest_at: Timestamp,
     /// Our clock after it was read.
     pub probed_at: Timestamp,

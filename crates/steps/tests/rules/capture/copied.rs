@@ -6,7 +6,9 @@ use crate::one_fault::Kind;
 use keepsake_archive::ChangesLayout;
 use keepsake_domain::{Classified, FailureClass, GapReason, Lsn};
 use keepsake_steps::ports::{Clock, KeyHolder, Repository};
-use keepsake_steps::{CopiedChanges, Holders, ProbedRpo, StandingBackup, StepError, copy_changes, probe_rpo};
+use keepsake_steps::{
+    CopiedChanges, Holders, ProbedRpo, StandingBackup, StandingChanges, StepError, copy_changes, probe_rpo,
+};
 use keepsake_testkit::{Faults, FaultyRepository, MemoryKeyHolder, MemoryRepository};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -236,7 +238,7 @@ async fn changes_count_for_the_rpo_only_as_far_as_a_full_backup_there_joins_them
 }
 
 #[tokio::test]
-async fn a_heartbeat_is_looked_for_before_segments_that_have_none_and_damage_is_never_an_age() {
+async fn a_segment_without_a_heartbeat_is_as_old_as_its_newest_commit_and_damage_is_never_an_age() {
     let (bench, to) = (captured().await, elsewhere());
     bench.write();
     bench.once().await;
@@ -246,14 +248,21 @@ async fn a_heartbeat_is_looked_for_before_segments_that_have_none_and_damage_is_
     assert_eq!(probe(&bench, to.as_ref()).await, 10);
     // The newest one ends with the heartbeat; those before it ended because they were full.
     let standing = bench.standing().await;
-    let [.., before, newest] = standing.as_slice() else { panic!("two segments") };
+    let [.., earlier, before, newest] = standing.as_slice() else { panic!("three segments") };
     to.lose(&newest.manifest_key());
-    assert_eq!(probe(&bench, to.as_ref()).await, 15);
+    let newest_commit = |of: &StandingChanges| {
+        let commit = of.segment().and_then(|segment| segment.last_commit_at).unwrap();
+        (commit, bench.clock.now().duration_since(commit).as_secs().unsigned_abs())
+    };
+    let (committed_at, age) = newest_commit(before);
+    let probed_before = probed(&bench, to.as_ref(), "k").await.unwrap();
+    assert_eq!((probed_before.newest_at, probed_before.rpo_seconds), (committed_at, age));
+    assert_eq!(probed_before.newest_lsn, before.boundary().position.lsn, "it ended with that commit");
     let bytes = to.get(&before.manifest_key(), 1 << 20).await.unwrap();
     to.corrupt(&before.manifest_key(), |bytes| bytes[100] ^= 1);
     let damaged = probed(&bench, to.as_ref(), "k").await.unwrap();
     assert!(matches!(damaged.stopped_by, Some(GapReason::Unreadable { .. })), "{damaged:?}");
-    assert_eq!(damaged.rpo_seconds, 15, "the heartbeat before it is still there");
+    assert_eq!(damaged.rpo_seconds, newest_commit(earlier).1, "what stands before it is still there");
     to.corrupt(&before.manifest_key(), |damaged| *damaged = bytes.to_vec());
     to.corrupt(&before.segment().unwrap().object.key, |bytes| *bytes.last_mut().unwrap() ^= 1);
     let damaged = probed(&bench, to.as_ref(), "k").await.unwrap_err();
@@ -286,4 +295,71 @@ async fn the_rpo_of_a_long_history_is_read_from_around_the_newest_full_and_from_
     to.lose(&late.layout.manifest());
     let all = reads(&early).await;
     assert!(near < all, "{near} and {all}");
+}
+
+#[tokio::test]
+async fn behind_a_changed_schema_or_a_hole_the_rpo_is_read_from_as_few_manifests_as_before() {
+    let (bench, to) = (captured().await, elsewhere());
+    for number in 1..5 {
+        full_backup(to.as_ref(), &bench.standing().await[0], number).await;
+    }
+    for _ in 0..8 {
+        bench.write();
+        bench.once().await;
+    }
+    // The newest full backup lies far behind all that.
+    bench.source.set_back(Lsn(bench.source.lsn().0 + (1 << 30)));
+    bench.write();
+    bench.once().await;
+    let standing = bench.standing().await;
+    let (long, newest) = (standing.len(), standing.last().unwrap());
+    let full = full_backup(to.as_ref(), newest, 5).await;
+    bench.write();
+    bench.once().await;
+    copy(&bench, to.as_ref()).await.unwrap();
+    let reads = async || {
+        let faults = Arc::new(Faults::new());
+        let probed = probed(&bench, &FaultyRepository::new(to.clone(), faults.clone()), "k").await.unwrap();
+        assert_eq!(probed.backup_id, full.layout.backup_id);
+        (faults.calls()["get"], probed.stopped_by)
+    };
+    let (near, stopped_by) = reads().await;
+    assert!(near < long && stopped_by.is_none(), "{near} of {long}, {stopped_by:?}");
+
+    bench.source.change_schema();
+    bench.write();
+    bench.once().await;
+    copy(&bench, to.as_ref()).await.unwrap();
+    let (read, stopped_by) = reads().await;
+    assert_eq!(stopped_by, Some(GapReason::SchemaChanged));
+    let new = bench.standing().await.len() - long;
+    assert!(read <= near + new && read < long, "{read} of {long} and {new}");
+    let behind = &bench.standing().await[long];
+    to.lose(&behind.manifest_key());
+    let (holed, stopped_by) = reads().await;
+    assert!(matches!(stopped_by, Some(GapReason::SegmentMissing { .. })), "{stopped_by:?}");
+    assert!(holed <= read, "{holed} of {read}");
+}
+
+#[tokio::test]
+async fn a_damaged_manifest_of_an_older_lineage_is_no_newer_change_and_of_one_that_nothing_is_known_of_it_may_be()
+ {
+    let (bench, to) = (captured().await, elsewhere());
+    copy(&bench, to.as_ref()).await.unwrap();
+    let old = bench.standing().await;
+    bench.source.promote();
+    bench.clock.advance(Duration::from_secs(10));
+    bench.once().await;
+    let new = bench.standing().await.pop().unwrap();
+    copy_changes(bench.repository.as_ref(), to.as_ref(), &new.layout, u64::MAX).await.unwrap();
+    assert_ne!(new.layout.lineage, old[0].layout.lineage);
+    full_backup(to.as_ref(), &new, 1).await;
+    let stopped_by = async || probed(&bench, to.as_ref(), "k").await.unwrap().stopped_by;
+    assert_eq!(stopped_by().await, None);
+    let damage = |standing: &StandingChanges| to.corrupt(&standing.manifest_key(), |bytes| bytes[100] ^= 1);
+    damage(old.last().unwrap());
+    assert_eq!(stopped_by().await, None, "those before it are older than the full backup");
+    old[..old.len() - 1].iter().for_each(damage);
+    let lost = stopped_by().await;
+    assert!(matches!(&lost, Some(GapReason::Lost { what }) if what.contains("or: ")), "{lost:?}");
 }
