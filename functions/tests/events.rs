@@ -44,3 +44,25 @@ fn every_example_event_is_what_its_handler_takes() {
         parse::<RunInput>(name);
     }
 }
+
+#[test]
+fn a_failure_of_a_copy_that_is_not_understood_completes_no_run() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("events/record-capture.copy-failed.json");
+    let event: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let read = |event: serde_json::Value| serde_json::from_value::<RecordCaptureInput>(event);
+    assert!(matches!(read(event.clone()).unwrap(), RecordCaptureInput::CopyFailed(_)));
+    for (field, wrong) in [
+        ("copy", serde_json::Value::Null),
+        ("copy", serde_json::json!({})),
+        ("failure", serde_json::Value::Null),
+        ("failure", serde_json::json!("other")),
+    ] {
+        let mut event = event.clone();
+        event[field] = wrong;
+        assert!(read(event).is_err(), "{field}");
+    }
+    assert!(matches!(
+        read(serde_json::json!({"run": event["run"]})).unwrap(),
+        RecordCaptureInput::Completed(_)
+    ));
+}

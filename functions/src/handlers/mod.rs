@@ -20,7 +20,9 @@ pub use backup::{
 pub use capture::{CaptureInput, CaptureOutput, ProtectOutput, capture, protect};
 pub use copy_changes::{CopyChangesInput, CopyChangesOutput, ProbeRpoOutput, copy_changes, probe_rpo};
 pub use govern::{GovernInput, govern};
-pub use record_capture::{RecordCaptureInput, RecordCaptureOutput, record_capture};
+pub use record_capture::{
+    CompletedCapture, FailedCopy, RecordCaptureInput, RecordCaptureOutput, record_capture,
+};
 pub use record_failure::{FailureInput, RECORD_FAILURE_TIME, RecordFailureOutput, record_failure};
 pub use replicate::{CopyInput, CopyOutput, replicate};
 pub use test_restore::{

@@ -33,19 +33,28 @@ pub enum RecordCaptureInput {
         detail: StatusChange,
     },
     /// A copy that could not be made or read back; the run goes on.
-    CopyFailed {
-        /// The run.
-        run: Box<CaptureRun>,
-        /// The copy.
-        copy: PolicyCopy,
-        /// What failed.
-        failure: StateFailure,
-    },
+    CopyFailed(FailedCopy),
     /// A run that captured what it could.
-    Completed {
-        /// The run.
-        run: Box<CaptureRun>,
-    },
+    Completed(CompletedCapture),
+}
+
+/// `{"run": {…}, "copy": {…}, "failure": {…}}`.
+#[derive(Debug, Deserialize)]
+pub struct FailedCopy {
+    /// The run.
+    pub run: Box<CaptureRun>,
+    /// The copy.
+    pub copy: PolicyCopy,
+    /// What failed.
+    pub failure: StateFailure,
+}
+
+/// `{"run": {…}}` and nothing else: what says more and is not understood must not end the run well.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CompletedCapture {
+    /// The run.
+    pub run: Box<CaptureRun>,
 }
 
 /// `{"status": "completed"}`.
@@ -66,8 +75,8 @@ pub async fn record_capture(
 ) -> Result<RecordCaptureOutput, FunctionError> {
     let now = app.clock.now();
     match input {
-        RecordCaptureInput::Completed { run } => complete(&app, &run).await?,
-        RecordCaptureInput::CopyFailed { run, copy, failure } => {
+        RecordCaptureInput::Completed(CompletedCapture { run }) => complete(&app, &run).await?,
+        RecordCaptureInput::CopyFailed(FailedCopy { run, copy, failure }) => {
             note_failure(&app, &run, &copy, &failure).await?;
             return Ok(RecordCaptureOutput { status: "running" });
         }
