@@ -1,6 +1,7 @@
 //! `keepsake differential`: what all changes since the last full backup come to, from the repository into the repository.
 
 use crate::arguments::DifferentialArguments;
+use crate::backup::sweep_dead;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::keys::{ReadingKey, key_holder, recipients};
@@ -45,6 +46,7 @@ async fn made(context: &Context, arguments: &DifferentialArguments) -> Result<()
     let key_holder = key_holder(&context.places, arguments.kms_key.as_deref(), &recipients).await?;
     let key = ReadingKey::given(&arguments.key, &context.places).await?.ok_or_else(no_key)?;
     let repository = context.places.repository("--repo", &arguments.repo).await?;
+    sweep_dead(repository.as_ref()).await;
     let route = plan_recovery(repository.as_ref(), arguments.backup.as_ref(), RecoveryTarget::Latest).await?;
     if let Some(reason) = &route.plan.stopped_by {
         note(&format!("warning: changes behind {} are not in it: {reason}", route.plan.ends.lsn));

@@ -6,6 +6,7 @@ use crate::program::{Ended, command};
 use crate::protected::{Point, Protected, point_after, without_sequences};
 use serde_json::Value;
 use std::path::PathBuf;
+use std::process::Command;
 
 /// Keys that move, large values that stay, rows without keys, partitions whose rows may lie elsewhere on another server.
 pub const SCHEMA: &str = "
@@ -60,11 +61,15 @@ pub fn transaction(seed: &mut u64) -> String {
     format!("BEGIN; {statement}; COMMIT")
 }
 
-fn differential(protected: &Protected, more: &[&str]) -> Ended {
+pub fn differential(protected: &Protected, more: &[&str]) -> Ended {
+    ended(&mut differential_command(protected, more))
+}
+
+pub fn differential_command(protected: &Protected, more: &[&str]) -> Command {
     let (repo, key) = (protected.bench.repo(), protected.bench.key_file());
     let mut arguments = vec!["differential", "--repo", &repo, "--key-file", &key];
     arguments.extend(["--recipient", protected.bench.recipient.as_str(), "--json"]);
-    ended(&mut command(&[&arguments[..], more].concat()))
+    command(&[&arguments[..], more].concat())
 }
 
 /// Points of a history in four segments, with a differential behind the second.
@@ -125,6 +130,17 @@ fn a_restore_by_a_differential_gives_the_rows_that_one_by_segments_gives_whateve
 
 /// The only file of differentials whose name ends so.
 fn file(protected: &Protected, ending: &str) -> PathBuf {
+    let mut found = files(protected, ending);
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.remove(0)
+}
+
+/// Manifests of differentials: without one there is none.
+pub fn manifests(protected: &Protected) -> Vec<PathBuf> {
+    files(protected, ".json")
+}
+
+fn files(protected: &Protected, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![protected.bench.path("repo")];
     while let Some(folder) = folders.pop() {
@@ -138,8 +154,7 @@ fn file(protected: &Protected, ending: &str) -> PathBuf {
             }
         }
     }
-    assert_eq!(found.len(), 1, "{found:?}");
-    found.remove(0)
+    found
 }
 
 #[test]

@@ -9,8 +9,9 @@ use std::path::Path;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-/// A run that was not killed by then has ended by itself, or never will.
-const LONGEST_RUN: Duration = Duration::from_secs(60);
+/// A run that was not killed by then has ended by itself, or never will: it takes seconds, and a machine under load a hundred times
+/// that at worst.
+const LONGEST_RUN: Duration = Duration::from_secs(600);
 
 /// When a process is killed.
 #[derive(Debug, Clone, Copy)]

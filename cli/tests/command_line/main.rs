@@ -15,6 +15,7 @@ mod interruption;
 mod json;
 mod kill_sweep;
 mod kill_sweep_changes;
+mod kill_sweep_differential;
 mod killing;
 mod negative_controls;
 mod point_in_time;
