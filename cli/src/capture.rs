@@ -10,7 +10,7 @@ use crate::signals::unless_interrupted;
 use crate::terminal::{note, print, print_json};
 use crate::text;
 use keepsake_archive::SegmentManifest;
-use keepsake_domain::{BackupId, FailureClass, Lineage, Lsn, SchemaChange, Timestamp};
+use keepsake_domain::{BackupId, FailureClass, Lineage, Lsn, Timestamp};
 use keepsake_steps::ports::{Clock, ProtectWishes};
 use keepsake_steps::{CaptureSeen, Captured, SegmentBounds, Until, capture_changes};
 use serde::Serialize;
@@ -123,25 +123,35 @@ fn for_people(summary: &Summary<'_>, now: Timestamp) -> String {
     )
 }
 
-fn what_changed(changes: &[SchemaChange]) -> String {
-    match changes {
-        [] => String::new(),
-        [only] => format!(", by {only}"),
-        [first, rest @ ..] => format!(", by {first} and {} more statements", rest.len()),
-    }
+/// The first that is not plain is what people need to know.
+fn what_changed(segment: &SegmentManifest) -> String {
+    let changes = &segment.schema_changes;
+    let Some(first) = changes.iter().find(|one| one.not_plain.is_some()).or(changes.first()) else {
+        return String::new();
+    };
+    let more = match changes.len() - 1 {
+        0 => String::new(),
+        more => format!(" and {more} more statements"),
+    };
+    let is_untold = !segment.schema_replayable && first.not_plain.is_none();
+    let others = if is_untold { ", though not by what was told alone" } else { "" };
+    format!(", by {first}{more}{others}")
 }
 
 /// Whoever follows wants to see that it goes on.
 fn tell(segment: &SegmentManifest, is_shown: bool, context: &Context) {
     if segment.schema_replayable {
-        let what = what_changed(&segment.schema_changes);
-        note(&format!("the schema changed before {}{what}: a restore runs that again", segment.end_lsn));
+        let what = what_changed(segment);
+        note(&format!(
+            "the schema changed before {}{what}: plain, so it ends no recovery window",
+            segment.end_lsn
+        ));
     } else if segment.schema_changed {
         note(&format!(
             "warning: the schema changed before {}{}: no point behind {} ({}) can be restored to until the next full backup, \
              also none before the change; run keepsake backup",
             segment.end_lsn,
-            what_changed(&segment.schema_changes),
+            what_changed(segment),
             segment.start_lsn,
             text::instant(segment.started_at, context.clock.now())
         ));

@@ -121,13 +121,21 @@ fn what_was_defined_is_named_by_capture_and_window_and_no_manifest_holds_its_sta
     captured.source.sql("CREATE INDEX by_word ON guests (word)");
     let told = captured.run("capture", &["--once"]).ok();
     let change = "by ALTER TABLE (table public.guests) at ";
-    assert!(told.stderr.contains(change) && told.stderr.contains("and 1 more statements"), "{}", told.stderr);
+    let plain = ["and 1 more statements", "plain, so it ends no recovery window"];
+    assert!([change, plain[0], plain[1]].iter().all(|one| told.stderr.contains(one)), "{}", told.stderr);
+    captured.source.sql("COMMENT ON TABLE guests IS 'who comes'");
+    captured.source.sql("ALTER TABLE guests DROP COLUMN word");
+    let told = captured.run("capture", &["--once"]).ok();
+    // Not the first, and one statement, though the server tells of the column and of the table.
+    let change = "by ALTER TABLE (table column public.guests.word, table public.guests) at ";
+    let why = ["not plain: it is none of the statements that a restore runs again", "and 1 more statements"];
+    assert!([change, why[0], why[1]].iter().all(|one| told.stderr.contains(one)), "{}", told.stderr);
     // The whole segment is lost with it, not only what follows the change.
     let newest = captured.window()["spans"][0]["newest"]["lsn"].as_str().unwrap().to_owned();
     assert!(told.stderr.contains(&format!("no point behind {newest} (")), "{newest}: {}", told.stderr);
     let changes = captured.window()["schema_changes"].clone();
     assert_eq!(changes[0]["objects"][0], "table public.guests");
-    assert_eq!((&changes[1]["command"], changes.as_array().unwrap().len()), (&"CREATE INDEX".into(), 2));
+    assert_eq!((&changes[1]["command"], changes.as_array().unwrap().len()), (&"CREATE INDEX".into(), 4));
     let repo = captured.bench.repo();
     let shown = ended(&mut command(&["window", "--repo", &repo])).ok().stdout;
     assert!(shown.contains("schema changed by CREATE INDEX (index public.by_word) at "), "{shown}");
@@ -135,9 +143,9 @@ fn what_was_defined_is_named_by_capture_and_window_and_no_manifest_holds_its_sta
     let comments: Vec<String> = (0..21).map(|n| format!("COMMENT ON TABLE guests IS '{n}'")).collect();
     captured.source.sql(&comments.join("; "));
     captured.run("capture", &["--once"]).ok();
-    assert_eq!(captured.window()["schema_changes"].as_array().unwrap().len(), 23);
+    assert_eq!(captured.window()["schema_changes"].as_array().unwrap().len(), 25);
     let shown = ended(&mut command(&["window", "--repo", &repo])).ok().stdout;
-    assert!(shown.contains("schema changed by 3 more before these; --json names all"), "{shown}");
+    assert!(shown.contains("schema changed by 5 more before these; --json names all"), "{shown}");
     assert_eq!(shown.matches("schema changed by COMMENT").count(), 20, "{shown}");
     // A table without a key is in full backups only, and in none yet.
     captured.source.sql("CREATE TABLE bare (id int)");

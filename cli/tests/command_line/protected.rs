@@ -1,17 +1,22 @@
 //! A source under protection in a database of its own, and points of its history.
 
 use crate::bench::{Bench, ended};
-use crate::database::{Database, Server};
+use crate::database::{Database, Server, psql};
 use crate::program::{Ended, command};
-use keepsake_domain::ParseStatement;
+use async_trait::async_trait;
+use keepsake_domain::{Lsn, ParseStatement};
 use keepsake_folder::FolderRepository;
 use keepsake_postgres::PostgresChanges;
-use keepsake_steps::ports::ProtectWishes;
+use keepsake_steps::ports::{
+    Boundary, CaptureState, ChangeSource, ChangeStream, Mark, ProtectWishes, Protection, SourceError,
+    Unprotected,
+};
 use keepsake_steps::{Capture, SegmentBounds, Until, capture_changes, protect_source};
 use keepsake_testkit::{MemoryKeyHolder, TestClock};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Mutex;
 use uuid::Uuid;
 
 /// A source under protection; its slot goes away with its database.
@@ -78,6 +83,14 @@ impl Protected {
         self.captured(false, parse_statement);
     }
 
+    /// The same, while somebody runs these statements where the first segment ends.
+    pub fn capture_while(&self, statements: &str) {
+        let source = PostgresChanges::new(self.source.url().parse().unwrap(), &self.name);
+        let (url, statements) = (self.source.url(), Mutex::new(Some(statements.to_owned())));
+        let source = Meanwhile { source, url, statements };
+        self.captured_from(&source, false, keepsake_statements::plain_statement);
+    }
+
     /// The manifest of the newest segment.
     pub fn newest_manifest(&self) -> Value {
         let is_manifest = |path: &PathBuf| {
@@ -89,12 +102,16 @@ impl Protected {
 
     fn captured(&self, is_first: bool, parse_statement: ParseStatement) {
         let source = PostgresChanges::new(self.source.url().parse().unwrap(), &self.name);
+        self.captured_from(&source, is_first, parse_statement);
+    }
+
+    fn captured_from(&self, source: &dyn ChangeSource, is_first: bool, parse_statement: ParseStatement) {
         let repository = FolderRepository::from_url(&self.bench.repo()).unwrap();
         let (holder, clock) =
             (MemoryKeyHolder::new("unused"), TestClock::at("2026-11-21T12:00:00Z".parse().unwrap()));
         let recovery = [self.bench.recipient.parse().unwrap()];
         let capture = Capture {
-            source: &source,
+            source,
             repository: &repository,
             key_holder: &holder,
             recovery: &recovery,
@@ -143,6 +160,43 @@ impl Protected {
         }
         found.sort_by_key(|path| path.file_name().unwrap().to_owned());
         found
+    }
+}
+
+/// A source in which something happens between the end of a segment and what is read then.
+struct Meanwhile {
+    source: PostgresChanges,
+    url: String,
+    statements: Mutex<Option<String>>,
+}
+
+#[async_trait]
+impl ChangeSource for Meanwhile {
+    async fn capture_state(&self) -> Result<CaptureState, SourceError> {
+        self.source.capture_state().await
+    }
+
+    async fn protect(&self, wishes: &ProtectWishes) -> Result<Protection, SourceError> {
+        self.source.protect(wishes).await
+    }
+
+    async fn unprotect(&self) -> Result<Unprotected, SourceError> {
+        self.source.unprotect().await
+    }
+
+    async fn stream(&self, from: Lsn) -> Result<Box<dyn ChangeStream>, SourceError> {
+        self.source.stream(from).await
+    }
+
+    async fn mark(&self) -> Result<Mark, SourceError> {
+        self.source.mark().await
+    }
+
+    async fn boundary(&self) -> Result<Boundary, SourceError> {
+        if let Some(statements) = self.statements.lock().unwrap().take() {
+            psql(&self.url, &statements);
+        }
+        self.source.boundary().await
     }
 }
 

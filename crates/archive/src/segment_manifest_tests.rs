@@ -65,6 +65,7 @@ pub(crate) fn segment() -> SegmentManifest {
             lsn: Lsn(600),
             command: "CREATE INDEX".to_owned(),
             objects: vec!["index public.i".to_owned()],
+            not_plain: None,
         }],
         raw_bytes: 999,
         object: StoredObject::of_bytes(

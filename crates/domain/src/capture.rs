@@ -10,6 +10,9 @@ pub const CAPTURE_SCHEMA: &str = "keepsake_capture";
 /// What messages are called in which a source's transactions tell what they defined.
 pub const DDL_MESSAGE_PREFIX: &str = "keepsake.ddl";
 
+/// Of messages that lie before every row that was written behind them, and tell what columns hold that were added.
+pub const DDL_MESSAGE_FORMAT: u32 = 2;
+
 /// A statement that defined something, as the source's own transaction told it. For people: one may have been told by
 /// nobody, and whether the schema changed is decided by its fingerprint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,11 +23,15 @@ pub struct SchemaChange {
     pub command: String,
     /// Kind and name of what it touched, the first few: `table public.guests`.
     pub objects: Vec<String>,
+    /// Why a restore cannot run it again; `None` for one that is plain, and of older programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_plain: Option<String>,
 }
 
 impl std::fmt::Display for SchemaChange {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} ({}) at {}", self.command, self.objects.join(", "), self.lsn)
+        write!(f, "{} ({}) at {}", self.command, self.objects.join(", "), self.lsn)?;
+        self.not_plain.as_ref().map_or(Ok(()), |why| write!(f, ", not plain: {why}"))
     }
 }
 

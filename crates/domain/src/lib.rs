@@ -19,6 +19,7 @@ mod limits;
 mod lineage;
 mod notice;
 mod parts;
+mod plain_statement;
 mod proof;
 mod provided;
 mod provider;
@@ -30,7 +31,9 @@ mod snapshot;
 mod table;
 mod window;
 
-pub use capture::{CAPTURE_SCHEMA, DDL_MESSAGE_PREFIX, NotCaptured, NotCapturedReason, SchemaChange};
+pub use capture::{
+    CAPTURE_SCHEMA, DDL_MESSAGE_FORMAT, DDL_MESSAGE_PREFIX, NotCaptured, NotCapturedReason, SchemaChange,
+};
 pub use capture_policy::{CaptureMode, CapturePolicy};
 pub use connection::{ConnectionUrl, InvalidConnectionUrl};
 pub use coverage::{Coverage, CoverageKind, Finding, Protection, Uncovered, coverage};
@@ -52,6 +55,10 @@ pub use limits::SourceLimits;
 pub use lineage::{InvalidLineage, InvalidLsn, Lineage, Lsn};
 pub use notice::{Notice, NoticeKind, Severity};
 pub use parts::{Batch, BlockRange, CutLimits, PartPlan, batches, cut};
+pub use plain_statement::{
+    NewColumn, NotPlain, ParseStatement, PlainStatement, SchemaEffect, WrittenColumn, WrittenName,
+    no_plain_statement,
+};
 pub use proof::{Certificate, RecoveredPoint, RestoredDatabase, RestoredTable, Verdict, compare};
 pub use provided::{HeldTable, ProvidedFacts, ProvidedPlan, ProvidedTable, provided_rows};
 pub use provider::{Provider, ProviderMarks};
@@ -61,10 +68,7 @@ pub use roles::{
     RoleSettings, SettingScope, plan_globals, scope_name,
 };
 pub use run_kind::RunKind;
-pub use schema_replay::{
-    DdlMessage, ParseStatement, PlainStatement, RepeatedStatement, SchemaEffect, SchemaStatement,
-    WrittenName, is_all_told, no_plain_statement,
-};
+pub use schema_replay::{DdlMessage, RepeatedStatement, SchemaStatement, is_all_told, without_undone};
 pub use snapshot::{InvalidSnapshot, TransactionSnapshot};
 pub use table::{SequenceName, SequenceValue, TableName, TableShape, quote_identifier};
 pub use window::{

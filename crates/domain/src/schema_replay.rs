@@ -1,9 +1,12 @@
 //! Which changes of a schema a restore may repeat: those of which it is known that nothing else changed the schema, and what
 //! each statement did.
 
-use crate::{SequenceName, TableName};
+use crate::{
+    NewColumn, NotPlain, ParseStatement, PlainStatement, SchemaEffect, SequenceName, TableName,
+    WrittenColumn, WrittenName,
+};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The source's message holds so many characters of a statement at most; one that is as long may have been cut.
 const STATEMENT_CHARACTERS: usize = 65_536;
@@ -36,76 +39,19 @@ pub struct DdlMessage {
     /// Whether something that it made was granted to somebody from the start: by default privileges, which a restore sets later.
     #[serde(default)]
     pub granted: bool,
+    /// What the source promises of the message: [`DDL_MESSAGE_FORMAT`](crate::DDL_MESSAGE_FORMAT), or less where an older program
+    /// watches it.
+    #[serde(default)]
+    pub format: u32,
+    /// What columns hold in rows that are older than they are, as the server prints it; those that hold NULL there are not named.
+    #[serde(default)]
+    pub filled: Option<BTreeMap<String, String>>,
     /// The schema's fingerprint when the statement began; `None` where nobody looked.
     #[serde(default)]
     pub before: Option<String>,
     /// The same when it ended.
     #[serde(default)]
     pub after: Option<String>,
-}
-
-/// A name as a statement writes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WrittenName {
-    /// `None` where the `search_path` decides.
-    pub schema: Option<String>,
-    /// The name.
-    pub name: String,
-}
-
-/// A single statement of which everything is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PlainStatement {
-    /// `CREATE TABLE`, with a primary key.
-    NewTable {
-        /// The table.
-        name: WrittenName,
-        /// Its columns, in their order.
-        columns: Vec<String>,
-        /// Names of its indexes and sequences, as the server chooses them where nobody has them already.
-        relations: Vec<String>,
-    },
-    /// `ALTER TABLE … ADD COLUMN`: NULL in every row that is there.
-    NewColumns {
-        /// The table.
-        name: WrittenName,
-        /// The columns, in their order.
-        columns: Vec<String>,
-    },
-    /// `CREATE INDEX` on columns.
-    NewIndex,
-    /// `COMMENT ON` a table or a column.
-    Comment,
-}
-
-/// Reads a statement; `None` for one that is not plain. The parser is not everybody's dependency.
-pub type ParseStatement = fn(&str) -> Option<PlainStatement>;
-
-/// For whom no statement is plain: every change of the schema ends what can be restored to.
-#[must_use]
-pub fn no_plain_statement(_statement: &str) -> Option<PlainStatement> {
-    None
-}
-
-/// What a statement does to rows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SchemaEffect {
-    /// A table without rows.
-    NewTable {
-        /// The table.
-        table: TableName,
-        /// Its columns, in their order.
-        columns: Vec<String>,
-    },
-    /// Columns behind the others, NULL in every row.
-    NewColumns {
-        /// The table.
-        table: TableName,
-        /// The columns, in their order.
-        columns: Vec<String>,
-    },
-    /// Nothing.
-    Nothing,
 }
 
 /// A statement that a restore runs again.
@@ -149,24 +95,30 @@ impl DdlMessage {
         self.before.is_some() && self.before == self.after
     }
 
-    /// What a restore runs again; `None` where that is not known for certain.
-    #[must_use]
-    pub fn statement(&self, parse: ParseStatement) -> Option<SchemaStatement> {
-        let statement = self.statement.as_ref()?;
+    /// What a restore runs again.
+    ///
+    /// # Errors
+    /// [`NotPlain`] where that is not known for certain.
+    pub fn statement(&self, parse: ParseStatement) -> Result<SchemaStatement, NotPlain> {
+        let statement = self.statement.as_ref().ok_or(NotPlain::NotTold)?;
         let is_whole = self.objects_total == self.objects.len()
             && statement.chars().count() < STATEMENT_CHARACTERS
             // It would mean something else where standard_conforming_strings is off.
             && !statement.contains('\\');
         let path = self.search_path.to_lowercase();
-        if !is_whole
-            || self.inherits
-            || self.granted
-            || OWN_SCHEMAS.iter().any(|schema| path.contains(schema))
-        {
-            return None;
+        let names_own = OWN_SCHEMAS.iter().any(|schema| path.contains(schema));
+        for (is_so, why) in [
+            (!is_whole, NotPlain::NotWhole),
+            (self.inherits, NotPlain::Inherits),
+            (self.granted, NotPlain::Granted),
+            (names_own, NotPlain::SearchPath),
+        ] {
+            if is_so {
+                return Err(why);
+            }
         }
-        let effect = self.effect(parse(statement)?)?;
-        Some(SchemaStatement {
+        let effect = parse(statement).and_then(|plain| self.effect(plain)).ok_or(NotPlain::Other)?;
+        Ok(SchemaStatement {
             command: self.command.clone(),
             objects: self.objects.clone(),
             role: self.role.clone(),
@@ -184,22 +136,52 @@ impl DdlMessage {
                 let table = self.table(&name)?;
                 self.has_only(&table, &relations).then_some(SchemaEffect::NewTable { table, columns })
             }
-            ("ALTER TABLE", PlainStatement::NewColumns { name, columns }) if self.objects.len() == 1 => {
-                Some(SchemaEffect::NewColumns { table: self.table(&name)?, columns })
-            }
-            ("CREATE INDEX", PlainStatement::NewIndex) if all_are("index ") => Some(SchemaEffect::Nothing),
+            ("ALTER TABLE", plain) => self.altered(plain),
+            ("CREATE INDEX", PlainStatement::NewIndex { unique_in }) if all_are("index ") => Some(
+                unique_in
+                    .map_or(SchemaEffect::Nothing, |name| SchemaEffect::Constrained { tables: vec![name] }),
+            ),
             ("COMMENT", PlainStatement::Comment) if all_are("table ") => Some(SchemaEffect::Nothing),
             _ => None,
         }
+    }
+
+    fn altered(&self, plain: PlainStatement) -> Option<SchemaEffect> {
+        let only = |name: &WrittenName| self.table(name).filter(|_| self.objects.len() == 1);
+        match plain {
+            PlainStatement::NewColumns { name, columns } => {
+                let table = only(&name)?;
+                let columns =
+                    columns.into_iter().map(|column| self.new_column(column)).collect::<Option<_>>()?;
+                Some(SchemaEffect::NewColumns { table, columns })
+            }
+            PlainStatement::Nullable { name, column } => {
+                Some(SchemaEffect::Nullable { table: only(&name)?, column })
+            }
+            PlainStatement::Required { name, column } => {
+                Some(SchemaEffect::Required { table: only(&name)?, column })
+            }
+            PlainStatement::Altered { name, mut refers_to, relations } => {
+                let table = self.table(&name)?;
+                refers_to.push(WrittenName { schema: Some(table.schema.clone()), name: table.name.clone() });
+                let effect = SchemaEffect::Constrained { tables: refers_to };
+                self.has_only(&table, &relations).then_some(effect)
+            }
+            _ => None,
+        }
+    }
+
+    /// The server has to tell of a value exactly where the statement has one.
+    fn new_column(&self, written: WrittenColumn) -> Option<NewColumn> {
+        let value = self.filled.as_ref().and_then(|filled| filled.get(&written.name)).cloned();
+        (value.is_some() == written.is_filled).then_some(NewColumn { name: written.name, value })
     }
 
     /// The one table that was touched.
     fn table(&self, written: &WrittenName) -> Option<TableName> {
         let mut tables = self.objects.iter().filter_map(|object| identity(object, "table"));
         let table = tables.next().filter(|_| tables.next().is_none())?;
-        let is_it = table.name == written.name
-            && written.schema.as_ref().is_none_or(|schema| *schema == table.schema);
-        is_it.then_some(table)
+        written.may_be(&table).then_some(table)
     }
 
     /// Whether the server named indexes and sequences as it does where nobody has these names: what it would name otherwise
@@ -218,9 +200,9 @@ impl DdlMessage {
 /// Whether these statements, in their order, are all that led from one fingerprint to the other. Each must begin with the schema
 /// that the one before it left, and none may bring back one that was there before.
 #[must_use]
-pub fn is_all_told(from: &str, to: &str, messages: &[DdlMessage]) -> bool {
+pub fn is_all_told<'a>(from: &'a str, to: &str, messages: impl IntoIterator<Item = &'a DdlMessage>) -> bool {
     let (mut now, mut seen) = (from, BTreeSet::from([from]));
-    for message in messages.iter().filter(|message| !message.is_idle()) {
+    for message in messages.into_iter().filter(|message| !message.is_idle()) {
         let (Some(before), Some(after)) = (message.before.as_deref(), message.after.as_deref()) else {
             return false;
         };
@@ -230,6 +212,21 @@ pub fn is_all_told(from: &str, to: &str, messages: &[DdlMessage]) -> bool {
         now = after;
     }
     now == to
+}
+
+/// Without what a later one takes back: a column that was given `NOT NULL` and lost it again may hold NULL in rows since.
+#[must_use]
+pub fn without_undone(statements: Vec<SchemaStatement>) -> Vec<SchemaStatement> {
+    let is_undone = |index: usize, statement: &SchemaStatement| match &statement.effect {
+        SchemaEffect::Required { table, column } => {
+            let undone = SchemaEffect::Nullable { table: table.clone(), column: column.clone() };
+            statements[index..].iter().any(|later| later.effect == undone)
+        }
+        _ => false,
+    };
+    let kept: Vec<bool> =
+        statements.iter().enumerate().map(|(index, statement)| !is_undone(index, statement)).collect();
+    statements.into_iter().zip(kept).filter(|(_, kept)| *kept).map(|(statement, _)| statement).collect()
 }
 
 /// Schema and name of an object of a kind, as the server quotes them: `table public."T"`.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::no_plain_statement;
 
 fn message(before: &str, after: &str) -> DdlMessage {
     DdlMessage { before: Some(before.into()), after: Some(after.into()), ..DdlMessage::default() }
@@ -44,7 +45,8 @@ fn new_table(_: &str) -> Option<PlainStatement> {
 
 fn new_columns(_: &str) -> Option<PlainStatement> {
     let name = WrittenName { schema: Some("s x".to_owned()), name: "t \"y.".to_owned() };
-    Some(PlainStatement::NewColumns { name, columns: vec!["a".to_owned()] })
+    let column = |name: &str, is_filled| WrittenColumn { name: name.to_owned(), is_filled };
+    Some(PlainStatement::NewColumns { name, columns: vec![column("a", false), column("b", true)] })
 }
 
 fn told(command: &str, objects: &[&str]) -> DdlMessage {
@@ -67,10 +69,23 @@ fn what_the_parser_read_and_what_the_server_says_come_to_what_happens_to_rows() 
     assert_eq!(made.effect, SchemaEffect::NewTable { table, columns: vec!["id".into()] });
     assert!(made.makes(&SequenceName { schema: "public".into(), name: "t_id_seq".into() }));
     assert!(!made.makes(&SequenceName { schema: "public".into(), name: "t".into() }));
-    let widened = told("ALTER TABLE", &["table \"s x\".\"t \"\"y.\""]).statement(new_columns);
+    let filled = |told: &[(&str, &str)]| {
+        Some(told.iter().map(|(column, value)| ((*column).to_owned(), (*value).to_owned())).collect())
+    };
+    let widened = |told_of| DdlMessage {
+        filled: filled(told_of),
+        ..told("ALTER TABLE", &["table \"s x\".\"t \"\"y.\""])
+    };
     let table = TableName { schema: "s x".into(), name: "t \"y.".into() };
-    let effect = SchemaEffect::NewColumns { table, columns: vec!["a".into()] };
-    assert_eq!(widened.map(|one| one.effect), Some(effect));
+    let column =
+        |name: &str, value: Option<&str>| NewColumn { name: name.into(), value: value.map(Into::into) };
+    let columns = vec![column("a", None), column("b", Some("7"))];
+    let effect = SchemaEffect::NewColumns { table, columns };
+    let found = widened(&[("b", "7"), ("older", "x")]).statement(new_columns);
+    assert_eq!(found.map(|one| one.effect), Ok(effect));
+    for (what, told_of) in [("no value", [].as_slice()), ("one too many", &[("a", "1"), ("b", "7")])] {
+        assert_eq!(widened(told_of).statement(new_columns), Err(NotPlain::Other), "{what}");
+    }
     let comment = told("COMMENT", &["table column public.t.a"]);
     let comment = comment.statement(|_| Some(PlainStatement::Comment)).expect("it is plain");
     assert_eq!((comment.effect.clone(), comment.relations().count()), (SchemaEffect::Nothing, 0));
@@ -79,8 +94,8 @@ fn what_the_parser_read_and_what_the_server_says_come_to_what_happens_to_rows() 
 #[test]
 fn a_statement_that_is_not_known_for_certain_is_not_run_again() {
     let table = || told("CREATE TABLE", &["table public.t", "index public.t_pkey"]);
-    assert!(table().statement(new_table).is_some());
-    assert_eq!(table().statement(no_plain_statement), None);
+    assert!(table().statement(new_table).is_ok());
+    assert_eq!(table().statement(no_plain_statement), Err(NotPlain::Other));
     type Change = fn(&mut DdlMessage);
     let changes: [(&str, Change); 10] = [
         ("objects that are not named", |told| told.objects_total = 51),
@@ -97,6 +112,39 @@ fn a_statement_that_is_not_known_for_certain_is_not_run_again() {
     for (what, change) in changes {
         let mut told = table();
         change(&mut told);
-        assert_eq!(told.statement(new_table), None, "{what}");
+        assert!(told.statement(new_table).is_err(), "{what}");
     }
+}
+
+fn effect(effect: SchemaEffect) -> SchemaStatement {
+    let told = told("ALTER TABLE", &["table public.t"]);
+    let DdlMessage { command, objects, role, search_path, .. } = told;
+    SchemaStatement { command, objects, role, search_path, statement: "one".into(), effect }
+}
+
+#[test]
+fn a_column_that_may_hold_null_again_is_not_asked_for_values_by_an_earlier_statement() {
+    let table = TableName { schema: "public".into(), name: "t".into() };
+    let required =
+        |column: &str| effect(SchemaEffect::Required { table: table.clone(), column: column.into() });
+    let nullable =
+        |column: &str| effect(SchemaEffect::Nullable { table: table.clone(), column: column.into() });
+    let statements = vec![required("a"), nullable("a"), required("b"), nullable("c"), required("c")];
+    let kept = vec![nullable("a"), required("b"), nullable("c"), required("c")];
+    assert_eq!(without_undone(statements), kept);
+}
+
+#[test]
+fn rows_that_a_statement_has_to_know_are_those_of_each_table_that_it_may_name() {
+    let table = |schema: &str, name: &str| TableName { schema: schema.into(), name: name.into() };
+    let written =
+        |schema: Option<&str>, name: &str| WrittenName { schema: schema.map(Into::into), name: name.into() };
+    let tables = vec![written(Some("s"), "t"), written(None, "u")];
+    let effect = SchemaEffect::Constrained { tables };
+    for (other, needs) in
+        [(table("s", "t"), true), (table("r", "t"), false), (table("r", "u"), true), (table("s", "v"), false)]
+    {
+        assert_eq!(effect.needs_rows_of(&other), needs, "{other}");
+    }
+    assert!(!SchemaEffect::Nothing.needs_rows_of(&table("s", "t")));
 }

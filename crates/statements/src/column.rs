@@ -1,5 +1,7 @@
 //! Columns: of types that every server has, filled with constants, numbers and the time.
 
+use crate::NAME_BYTES;
+use crate::expression::{is_plain_cast, is_plain_constant, is_plain_expression};
 use pg_query::NodeEnum;
 use pg_query::protobuf::{ColumnDef, ConstrType, Constraint, FuncCall, Node, TypeName, a_const};
 
@@ -42,7 +44,7 @@ const TYPES: [&str; 34] = [
 ];
 /// Of them those whose values are read from a text in the same way at any time, whatever a session's settings: `'now'` is another time
 /// each time, and a date depends on `DateStyle`.
-const READ_ALIKE: [&str; 7] = ["bool", "bpchar", "char", "json", "jsonb", "text", "varchar"];
+pub(crate) const READ_ALIKE: [&str; 7] = ["bool", "bpchar", "char", "json", "jsonb", "text", "varchar"];
 /// Types that make a sequence.
 const SERIALS: [&str; 6] = ["smallserial", "serial2", "serial", "serial4", "bigserial", "serial8"];
 /// Functions that a default may call, without arguments.
@@ -67,20 +69,23 @@ pub(crate) fn column(definition: &ColumnDef) -> Option<Column<'_>> {
     };
     let type_name = definition.type_name.as_ref()?;
     let is_serial = is_of(type_name, &SERIALS) && type_name.array_bounds.is_empty();
-    if rest != beside || !(is_serial || is_of(type_name, &TYPES)) {
+    let is_whole = definition.colname.len() <= NAME_BYTES;
+    if rest != beside || !is_whole || !(is_serial || is_of(type_name, &TYPES)) {
         return None;
     }
     let constraints = definition.constraints.iter().map(constraint).collect::<Option<Vec<_>>>()?;
     let reads_alike = is_of(type_name, &READ_ALIKE) && type_name.array_bounds.is_empty();
-    let defaults = constraints.iter().filter_map(|one| one.raw_expr.as_deref());
-    if defaults.into_iter().any(|value| is_written(value) && !reads_alike) {
+    let is_array = !type_name.array_bounds.is_empty();
+    if defaults(&constraints)
+        .any(|value| is_written(value) && !reads_alike && !(is_array && is_empty_array(value)))
+    {
         return None;
     }
     let is_identity = constraints.iter().any(|one| one.contype() == ConstrType::ConstrIdentity);
     Some(Column { name: definition.colname.clone(), has_sequence: is_serial || is_identity, constraints })
 }
 
-fn is_of(found: &TypeName, types: &[&str]) -> bool {
+pub(crate) fn is_of(found: &TypeName, types: &[&str]) -> bool {
     let beside = TypeName {
         names: found.names.clone(),
         typmods: found.typmods.clone(),
@@ -98,7 +103,7 @@ fn is_of(found: &TypeName, types: &[&str]) -> bool {
     *found == beside && types.contains(&name) && constants
 }
 
-fn constraint(node: &Node) -> Option<&Constraint> {
+pub(crate) fn constraint(node: &Node) -> Option<&Constraint> {
     let Some(NodeEnum::Constraint(found)) = node.node.as_ref() else { return None };
     let fits = match found.contype() {
         ConstrType::ConstrNull
@@ -106,6 +111,7 @@ fn constraint(node: &Node) -> Option<&Constraint> {
         | ConstrType::ConstrPrimary
         | ConstrType::ConstrUnique
         | ConstrType::ConstrIdentity => found.raw_expr.is_none(),
+        ConstrType::ConstrCheck => found.raw_expr.as_ref().is_some_and(|value| is_plain_expression(value)),
         ConstrType::ConstrDefault => found.raw_expr.as_ref().is_some_and(|value| is_plain_value(value)),
         _ => false,
     };
@@ -127,6 +133,44 @@ pub(crate) fn is_plain(found: &Constraint) -> bool {
         ..Constraint::default()
     };
     *found == beside
+}
+
+/// Values of a column for rows that say none.
+pub(crate) fn defaults<'a>(constraints: &[&'a Constraint]) -> impl Iterator<Item = &'a Node> {
+    let is_default = |one: &&&Constraint| one.contype() == ConstrType::ConstrDefault;
+    constraints.iter().filter(is_default).filter_map(|one| one.raw_expr.as_deref())
+}
+
+/// Whether it is a constant, and whether that is a value.
+pub(crate) fn constant(value: &Node) -> Option<bool> {
+    match value.node.as_ref()? {
+        NodeEnum::AConst(constant) => Some(!constant.isnull),
+        NodeEnum::TypeCast(cast) => match cast.arg.as_ref()?.node.as_ref()? {
+            NodeEnum::AConst(constant) => Some(!constant.isnull),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Whether it is plain as a default of a column whose type nobody knows.
+pub(crate) fn is_plain_default(value: &Node) -> bool {
+    match value.node.as_ref() {
+        Some(NodeEnum::AConst(constant)) => is_plain_constant(constant),
+        Some(NodeEnum::TypeCast(cast)) => is_plain_cast(cast),
+        Some(NodeEnum::SqlvalueFunction(_)) => true,
+        Some(NodeEnum::FuncCall(call)) => is_plain_call(call),
+        _ => false,
+    }
+}
+
+fn is_empty_array(value: &Node) -> bool {
+    match value.node.as_ref() {
+        Some(NodeEnum::AConst(constant)) => {
+            matches!(&constant.val, Some(a_const::Val::Sval(text)) if text.sval == "{}")
+        }
+        _ => false,
+    }
 }
 
 /// Whether it is a text that the column's type has to read.

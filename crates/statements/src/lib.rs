@@ -2,18 +2,22 @@
 //!
 //! A list of what is allowed, and no more: a part of a statement that is not looked at has to be as in the plainest one.
 
+mod alter;
 mod column;
+mod expression;
 
+use alter::altered;
 use column::{column, column_names, string};
+use expression::is_plain_expression;
 use keepsake_domain::{PlainStatement, WrittenName};
 use pg_query::protobuf::{
-    AlterTableCmd, AlterTableStmt, AlterTableType, ColumnDef, CommentStmt, ConstrType, Constraint,
-    CreateStmt, IndexElem, IndexStmt, Node, ObjectType, OnCommitAction, RangeVar,
+    CommentStmt, ConstrType, Constraint, CreateStmt, IndexElem, IndexStmt, Node, ObjectType, OnCommitAction,
+    RangeVar,
 };
 use pg_query::{NodeEnum, ParserOptions};
 
 /// Longer names are cut by the server.
-const NAME_BYTES: usize = 63;
+pub(crate) const NAME_BYTES: usize = 63;
 
 /// What a text of SQL defines, if it is one statement of the list.
 #[must_use]
@@ -22,14 +26,14 @@ pub fn plain_statement(sql: &str) -> Option<PlainStatement> {
     let [only] = parsed.protobuf.stmts.as_slice() else { return None };
     match only.stmt.as_ref()?.node.as_ref()? {
         NodeEnum::CreateStmt(create) => new_table(create),
-        NodeEnum::AlterTableStmt(alter) => new_columns(alter),
-        NodeEnum::IndexStmt(index) => is_plain_index(index).then_some(PlainStatement::NewIndex),
+        NodeEnum::AlterTableStmt(alter) => altered(alter),
+        NodeEnum::IndexStmt(index) => new_index(index),
         NodeEnum::CommentStmt(comment) => is_plain_comment(comment).then_some(PlainStatement::Comment),
         _ => None,
     }
 }
 
-fn written(relation: Option<&RangeVar>) -> Option<WrittenName> {
+pub(crate) fn written(relation: Option<&RangeVar>) -> Option<WrittenName> {
     let relation = relation?;
     let is_plain = relation.catalogname.is_empty()
         && relation.inh
@@ -68,6 +72,9 @@ fn new_table(create: &CreateStmt) -> Option<PlainStatement> {
                 }
                 columns.push(found.name);
             }
+            NodeEnum::Constraint(check) if check.contype() == ConstrType::ConstrCheck => {
+                column::constraint(element)?;
+            }
             NodeEnum::Constraint(constraint) => {
                 let (is_key, keys) = table_key(constraint)?;
                 has_key |= is_key;
@@ -82,7 +89,7 @@ fn new_table(create: &CreateStmt) -> Option<PlainStatement> {
 }
 
 /// How the server calls the index of a key if nobody has the name.
-fn index_name(table: &str, constraint: &Constraint, keys: &[String]) -> Option<String> {
+pub(crate) fn index_name(table: &str, constraint: &Constraint, keys: &[String]) -> Option<String> {
     if !matches!(constraint.contype(), ConstrType::ConstrPrimary | ConstrType::ConstrUnique) {
         return None;
     }
@@ -96,40 +103,20 @@ fn index_name(table: &str, constraint: &Constraint, keys: &[String]) -> Option<S
 }
 
 /// Whether a key of a whole table is the primary one, and its columns.
-fn table_key(constraint: &Constraint) -> Option<(bool, Vec<String>)> {
+pub(crate) fn table_key(constraint: &Constraint) -> Option<(bool, Vec<String>)> {
     let kind = constraint.contype();
     let is_key = matches!(kind, ConstrType::ConstrPrimary | ConstrType::ConstrUnique);
     let keys = column_names(&constraint.keys)?;
     (is_key && column::is_plain(constraint)).then_some((kind == ConstrType::ConstrPrimary, keys))
 }
 
-/// Columns that are NULL in every row that is there.
-fn new_columns(alter: &AlterTableStmt) -> Option<PlainStatement> {
-    let name = written(alter.relation.as_ref())?;
-    if alter.objtype() != ObjectType::ObjectTable || alter.cmds.is_empty() {
-        return None;
-    }
-    let columns = alter.cmds.iter().map(new_column).collect::<Option<_>>()?;
-    Some(PlainStatement::NewColumns { name, columns })
+/// On columns and plain expressions, so that nothing of a user's runs while it is built.
+fn new_index(index: &IndexStmt) -> Option<PlainStatement> {
+    let name = written(index.relation.as_ref())?;
+    let unique_in = index.unique.then_some(name);
+    is_plain_index(index).then_some(PlainStatement::NewIndex { unique_in })
 }
 
-fn new_column(command: &Node) -> Option<String> {
-    let NodeEnum::AlterTableCmd(command) = command.node.as_ref()? else { return None };
-    let AlterTableCmd { def, missing_ok: false, newowner: None, recurse: false, .. } = command.as_ref()
-    else {
-        return None;
-    };
-    if command.subtype() != AlterTableType::AtAddColumn {
-        return None;
-    }
-    let NodeEnum::ColumnDef(definition) = def.as_ref()?.node.as_ref()? else { return None };
-    let definition: &ColumnDef = definition;
-    let found = column(definition)?;
-    let is_null = found.constraints.iter().all(|one| one.contype() == ConstrType::ConstrNull);
-    (is_null && !found.has_sequence).then_some(found.name)
-}
-
-/// On columns alone, so that nothing of a user's runs while it is built.
 fn is_plain_index(index: &IndexStmt) -> bool {
     let beside = IndexStmt {
         idxname: index.idxname.clone(),
@@ -143,11 +130,12 @@ fn is_plain_index(index: &IndexStmt) -> bool {
         relation: None,
         index_params: Vec::new(),
         index_including_params: Vec::new(),
+        where_clause: None,
         ..index.clone()
     };
     let methods = ["btree", "hash", "gin", "gist", "brin"];
     found == beside
-        && written(index.relation.as_ref()).is_some()
+        && index.where_clause.as_ref().is_none_or(|condition| is_plain_expression(condition))
         && methods.contains(&index.access_method.as_str())
         && index.index_params.iter().chain(&index.index_including_params).all(is_plain_place)
 }
@@ -156,11 +144,13 @@ fn is_plain_place(element: &Node) -> bool {
     let Some(NodeEnum::IndexElem(element)) = element.node.as_ref() else { return false };
     let beside = IndexElem {
         name: element.name.clone(),
+        expr: element.expr.clone(),
         ordering: element.ordering,
         nulls_ordering: element.nulls_ordering,
         ..IndexElem::default()
     };
-    !element.name.is_empty() && **element == beside
+    let is_plain = element.expr.as_ref().is_none_or(|value| is_plain_expression(value));
+    is_plain && **element == beside
 }
 
 fn is_plain_comment(comment: &CommentStmt) -> bool {

@@ -210,8 +210,9 @@ impl Writing<'_> {
         let mut filled = None;
         let (into, near) = (&mut filled, self.end.boundary.snapshot.xmax);
         let earliest = self.end.boundary.position.at;
+        let schema = self.end.boundary.schema_fingerprint.clone();
         let produce = |to| async move {
-            *into = Some(reading.fill(near, earliest, &to).await?);
+            *into = Some(reading.fill((near, earliest, &schema), &to).await?);
             Ok(())
         };
         let (object, content) = upload_sealed(self.capture.repository, &key, sealing, produce).await?;
@@ -237,9 +238,12 @@ impl Writing<'_> {
     fn manifest(&self, filled: Filled, object: StoredObject, raw_bytes: u64) -> SegmentManifest {
         let before = &self.end.boundary;
         let schema_changed = filled.boundary.schema_fingerprint != before.schema_fingerprint;
-        let schema_replayable = schema_changed
-            && filled.is_schema_replayable(&before.schema_fingerprint, self.capture.parse_statement);
         let schema_fingerprint = filled.boundary.schema_fingerprint;
+        let (schema_changes, is_replayable) = filled.told.judged(
+            (&before.schema_fingerprint, &schema_fingerprint),
+            &filled.boundary.not_captured,
+            self.capture.parse_statement,
+        );
         let not_captured = Some(filled.boundary.not_captured);
         SegmentManifest {
             format_version: FORMAT_VERSION,
@@ -258,9 +262,9 @@ impl Writing<'_> {
             holds: filled.holds,
             snapshot: filled.boundary.snapshot,
             schema_changed,
-            schema_replayable,
+            schema_replayable: schema_changed && is_replayable,
             schema_fingerprint,
-            schema_changes: filled.schema_changes,
+            schema_changes,
             raw_bytes,
             object,
             tables: filled.tables,

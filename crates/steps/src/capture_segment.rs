@@ -4,12 +4,10 @@ use crate::StepError;
 use crate::chain::Capture;
 use crate::ports::{Boundary, ChangeMessage, ChangeStream, Chunk, ChunkSender, Mark};
 use crate::relations::Relations;
+use crate::told_schema::ToldSchema;
 use bytes::{Bytes, BytesMut};
 use keepsake_archive::{MessageHead, SegmentEnd, SegmentWriter, TableChanges};
-use keepsake_domain::{
-    BoundaryFacts, DDL_MESSAGE_PREFIX, DdlMessage, FailureClass, Lsn, ParseStatement, Position, SchemaChange,
-    SchemaEffect, TableName, Timestamp, is_all_told, widen_xid,
-};
+use keepsake_domain::{BoundaryFacts, DDL_MESSAGE_PREFIX, FailureClass, Lsn, Position, Timestamp, widen_xid};
 use std::time::Duration;
 
 /// Bytes that go to the sealer at once. A message may have up to 1 GiB, which is then held twice.
@@ -18,9 +16,9 @@ const PIECE_BYTES: usize = 1 << 20;
 /// Commits are told to the microsecond.
 const A_MOMENT: Duration = Duration::from_micros(1);
 
-/// Definitions that a segment's manifest tells, and objects of each: a migration may have thousands, and a manifest is small.
-const SCHEMA_CHANGES_TOLD: usize = 100;
-const OBJECTS_TOLD: usize = 5;
+/// How often a segment goes on because the schema changed between its end and what was read of the source then: whoever defines
+/// something all the time does not keep it from ending.
+const ENDS_TRIED: usize = 2;
 
 /// What one segment came to.
 pub(crate) struct Filled {
@@ -33,29 +31,10 @@ pub(crate) struct Filled {
     /// Earliest and latest time of a commit.
     pub commits: Option<(Timestamp, Timestamp)>,
     pub tables: Vec<TableChanges>,
-    pub schema_changes: Vec<SchemaChange>,
-    /// All that was told of the schema; `None` when it was more than is kept.
-    pub told: Option<Vec<DdlMessage>>,
+    pub told: ToldSchema,
 }
 
 impl Filled {
-    /// Whether what changed the schema since that fingerprint is told to the last statement, and each of them can be run again
-    /// by a restore. A table that is not captured has rows that no restore would know.
-    pub(crate) fn is_schema_replayable(&self, before: &str, parse: ParseStatement) -> bool {
-        let Some(told) = &self.told else { return false };
-        let is_captured =
-            |table: &TableName| self.boundary.not_captured.iter().all(|one| one.table != *table);
-        let is_known = |message: &DdlMessage| match message.statement(parse).map(|one| one.effect) {
-            Some(SchemaEffect::NewTable { table, .. } | SchemaEffect::NewColumns { table, .. }) => {
-                is_captured(&table)
-            }
-            Some(SchemaEffect::Nothing) => true,
-            None => false,
-        };
-        is_all_told(before, &self.boundary.schema_fingerprint, told)
-            && told.iter().filter(|message| !message.is_idle()).all(is_known)
-    }
-
     pub(crate) fn boundary_facts(&self) -> BoundaryFacts {
         BoundaryFacts {
             position: Position { lsn: self.end_lsn, at: self.at },
@@ -97,34 +76,54 @@ impl<'a> Reading<'a> {
         Ok(self.stream.end().await?)
     }
 
-    /// Streams one segment. `near` is the number of a transaction at its start, `earliest` the time that is reached there.
+    /// Streams one segment, which begins with that fingerprint of the schema. `near` is the number of a transaction at its start,
+    /// `earliest` the time that is reached there.
     pub(crate) async fn fill(
         &mut self,
-        near: u64,
-        earliest: Timestamp,
+        (near, earliest, schema): (u64, Timestamp, &str),
         to: &ChunkSender,
     ) -> Result<Filled, StepError> {
         let mut segment = Segment::begin(near);
-        let end_lsn = self.messages(&mut segment, to).await?;
+        let (end_lsn, boundary) = self.ended(&mut segment, schema, to).await?;
         let reached = self.mark.filter(|mark| mark.lsn <= end_lsn);
         self.mark = self.mark.filter(|mark| mark.lsn > end_lsn);
-        // Only now: its snapshot must be of after everything up to the end had been received.
-        let boundary = self.capture.source.boundary().await?;
-        if boundary.snapshot.xmax <= segment.highest_xid {
-            return Err(still_open(segment.highest_xid, &boundary));
-        }
         // A commit behind the end may have the very time of the last one before it.
         let before_last = |(_, last): (Timestamp, Timestamp)| last - A_MOMENT;
         let at = reached.map(|mark| mark.at).or(segment.commits.map(before_last)).unwrap_or(earliest);
         let at = at.max(earliest);
-        let Segment { mut raw, writer, commits, schema_changes, told, .. } = segment;
+        let Segment { mut raw, writer, commits, told, .. } = segment;
         let sequences = &boundary.sequences;
         let holds = writer.end(end_lsn, sequences, &mut raw);
         let holds = holds.map_err(|cause| StepError::Work { key: "a segment's end".to_owned(), cause })?;
         send(&mut raw, 1, to).await?;
         to.send(Chunk::End).await.map_err(|_| gone())?;
         let tables = self.relations.take_counts();
-        Ok(Filled { end_lsn, at, boundary, holds, commits, tables, schema_changes, told })
+        Ok(Filled { end_lsn, at, boundary, holds, commits, tables, told })
+    }
+
+    /// Where the segment ends, and the source behind that. What was defined in between is in no message yet: then the segment
+    /// goes on to a mark behind it.
+    async fn ended(
+        &mut self,
+        segment: &mut Segment,
+        schema: &str,
+        to: &ChunkSender,
+    ) -> Result<(Lsn, Boundary), StepError> {
+        let mut tries = 1;
+        loop {
+            let end_lsn = self.messages(segment, to).await?;
+            // Only now: its snapshot must be of after everything up to the end had been received.
+            let boundary = self.capture.source.boundary().await?;
+            if boundary.snapshot.xmax <= segment.highest_xid {
+                return Err(still_open(segment.highest_xid, &boundary));
+            }
+            let is_short = segment.told.is_short_of(schema, &boundary.schema_fingerprint);
+            if !is_short || tries == ENDS_TRIED {
+                return Ok((end_lsn, boundary));
+            }
+            self.mark = Some(self.capture.source.mark().await?);
+            tries += 1;
+        }
     }
 
     /// Messages up to the segment's end, which is answered: everything before it was received.
@@ -184,10 +183,7 @@ struct Segment {
     highest_xid: u64,
     /// Where the commit record of the open transaction begins.
     commit_lsn: Lsn,
-    schema_changes: Vec<SchemaChange>,
-    told: Option<Vec<DdlMessage>>,
-    /// Statements that were told in the open transaction, and whether it changed rows.
-    within: (usize, bool),
+    told: ToldSchema,
 }
 
 impl Segment {
@@ -203,9 +199,7 @@ impl Segment {
             near,
             highest_xid: 0,
             commit_lsn: Lsn(0),
-            schema_changes: Vec::new(),
-            told: Some(Vec::new()),
-            within: (0, false),
+            told: ToldSchema::default(),
         }
     }
 
@@ -217,7 +211,6 @@ impl Segment {
         relations: &mut Relations,
     ) -> Result<Option<Lsn>, StepError> {
         let head = MessageHead::of(payload)?;
-        self.within.1 |= matches!(payload.first(), Some(b'I' | b'U' | b'D' | b'T'));
         for description in relations.missing(&head, payload)? {
             self.writer.message(lsn, &description, &mut self.raw);
         }
@@ -226,47 +219,23 @@ impl Segment {
         match head {
             MessageHead::Begin { final_lsn, commit_at, xid } => {
                 (self.is_inside, self.commit_lsn) = (true, final_lsn);
-                self.within = (0, false);
                 let (first, last) = self.commits.unwrap_or((commit_at, commit_at));
                 self.commits = Some((first.min(commit_at), last.max(commit_at)));
                 self.highest_xid = self.highest_xid.max(widen_xid(xid, self.near));
             }
             MessageHead::Commit { end_lsn } => {
                 self.is_inside = false;
-                // Rows before and behind a statement of their own transaction are not told apart by a restore.
-                if matches!(self.within, (1, true) | (2.., _)) {
-                    self.told = None;
-                }
                 return Ok(Some(end_lsn));
             }
             MessageHead::Logical { is_transactional: true, prefix, content, .. }
                 if prefix == DDL_MESSAGE_PREFIX =>
             {
-                self.defined(&content);
+                self.told.take(self.commit_lsn, &content);
             }
             _ => {}
         }
         Ok(None)
     }
-
-    /// Anybody may leave messages under this name: what is none of ours is not told.
-    fn defined(&mut self, content: &[u8]) {
-        let Ok(message) = serde_json::from_slice::<DdlMessage>(content) else { return };
-        self.within.0 += 1;
-        if self.schema_changes.len() == SCHEMA_CHANGES_TOLD {
-            self.told = None;
-            return;
-        }
-        let objects = message.objects.iter().take(OBJECTS_TOLD).map(|object| short(object)).collect();
-        let command = short(&message.command);
-        self.schema_changes.push(SchemaChange { lsn: self.commit_lsn, command, objects });
-        self.told.iter_mut().for_each(|told| told.push(message.clone()));
-    }
-}
-
-/// Two names of 63 bytes and what kind it is, quoted, take less.
-fn short(text: &str) -> String {
-    text.chars().take(200).collect()
 }
 
 /// Sends what is there if it is enough; answers how much went.

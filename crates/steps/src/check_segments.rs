@@ -8,7 +8,8 @@ use crate::replay_changes::{OpenedSegment, Replay, SegmentRead, read_segment, ru
 use crate::restore_backup::Restore;
 use keepsake_archive::{Manifest, MessageHead, SegmentManifest, SegmentRecord};
 use keepsake_domain::{
-    Classified, DDL_MESSAGE_PREFIX, DdlMessage, FailureClass, Lsn, ParseStatement, SchemaStatement, chain,
+    Classified, DDL_MESSAGE_PREFIX, DdlMessage, FailureClass, Lsn, NotPlain, ParseStatement, SchemaStatement,
+    chain, without_undone,
 };
 
 /// Reads every segment up to the target to its end, and compares the manifests with each other, with their seals and with
@@ -47,7 +48,7 @@ pub async fn check_segments(
     };
     check_all(repository, &restore.backup.manifest, &replay.segments, &mut reader, &mut told, read).await?;
     reader.finish()?;
-    Ok(statements)
+    Ok(without_undone(statements))
 }
 
 /// What a message of the source tells that it defined, if it is replayed.
@@ -67,7 +68,7 @@ fn statement_of(
     let message = Some(content).filter(|_| prefix == DDL_MESSAGE_PREFIX);
     let message: Option<DdlMessage> = message.and_then(|content| serde_json::from_slice(&content).ok());
     let Some(message) = message.filter(|message| !message.is_idle()) else { return Ok(None) };
-    message.statement(parse).map(Some).ok_or_else(|| not_plain(segment, &message.command))
+    message.statement(parse).map(Some).map_err(|why| not_plain(segment, &message.command, why))
 }
 
 /// Takes each message of a segment behind the reader.
@@ -166,11 +167,11 @@ fn newest_before(base: &Manifest, segment: &OpenedSegment) -> String {
 }
 
 /// Another version of this program took it for one that can be run again.
-fn not_plain(segment: &OpenedSegment, command: &str) -> StepError {
+fn not_plain(segment: &OpenedSegment, command: &str, why: NotPlain) -> StepError {
     StepError::found(
         FailureClass::Permanent,
         format!(
-            "segment \"{}\" has a statement {command} that this program cannot run again",
+            "segment \"{}\" has a statement {command} that this program cannot run again: {why}",
             segment.standing.manifest_key()
         ),
         "nothing was changed on the target",

@@ -47,6 +47,7 @@ mod seal_backup;
 mod streams;
 mod target_fit;
 mod test_instance;
+mod told_schema;
 mod upload_parts;
 mod verify_archive;
 mod verify_changes;

@@ -1,9 +1,10 @@
 //! How the rows that a stream carries lie in the table that they go into.
 
 use crate::StepError;
+use bytes::Bytes;
 use keepsake_archive::pgoutput::{Cell, Relation, ReplicaIdentity, Tuple};
 use keepsake_archive::{CopyRow, Part};
-use keepsake_domain::{FailureClass, SchemaEffect, TableName};
+use keepsake_domain::{FailureClass, NewColumn, SchemaEffect, TableName};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -15,12 +16,14 @@ pub struct Destinations(BTreeMap<TableName, Destination>);
 struct Destination {
     table: TableName,
     columns: Vec<String>,
-    /// How many of the last columns were added since the full backup.
-    added: usize,
+    /// Of the last columns, which were added since the full backup: what they hold in rows of before.
+    added: Vec<Cell>,
 }
 
-/// What a column that was added later holds in a row of before.
-static NULL: Cell = Cell::Null;
+/// What a column that was added later holds in rows of before.
+pub(crate) fn before(added: &NewColumn) -> Cell {
+    added.value.as_ref().map_or(Cell::Null, |value| Cell::Text(Bytes::copy_from_slice(value.as_bytes())))
+}
 
 impl Destinations {
     /// From the parts of its manifest.
@@ -29,7 +32,7 @@ impl Destinations {
         let destination = |part: &Part| Destination {
             table: part.root.clone().unwrap_or_else(|| part.table.clone()),
             columns: part.columns.clone(),
-            added: 0,
+            added: Vec::new(),
         };
         Self(parts.iter().map(|part| (part.table.clone(), destination(part))).collect())
     }
@@ -40,18 +43,18 @@ impl Destinations {
     /// [`FailureClass::Integrity`] when it changed a table that is not there.
     pub(crate) fn define(&mut self, effect: &SchemaEffect) -> Result<(), StepError> {
         match effect {
-            SchemaEffect::Nothing => {}
             SchemaEffect::NewTable { table, columns } => {
-                let made = Destination { table: table.clone(), columns: columns.clone(), added: 0 };
+                let made = Destination { table: table.clone(), columns: columns.clone(), added: Vec::new() };
                 if self.0.insert(table.clone(), made).is_some() {
                     return Err(does_not_fit(&format!("changes make table {table}, which is there")));
                 }
             }
             SchemaEffect::NewColumns { table, columns } => {
                 let widened = self.0.get_mut(table).ok_or_else(|| unknown(table))?;
-                widened.columns.extend(columns.iter().cloned());
-                widened.added += columns.len();
+                widened.columns.extend(columns.iter().map(|column| column.name.clone()));
+                widened.added.extend(columns.iter().map(before));
             }
+            _ => {}
         }
         Ok(())
     }
@@ -76,7 +79,7 @@ impl Destinations {
         let destination = self.0.get(&table).ok_or_else(|| unknown(&table))?;
         let place = |column: &String| relation.columns.iter().position(|own| own.name == *column);
         let places: Vec<Option<usize>> = destination.columns.iter().map(place).collect();
-        let held = destination.columns.len() - destination.added;
+        let held = destination.columns.len() - destination.added.len();
         if places[..held].contains(&None) || places.iter().flatten().count() != relation.columns.len() {
             let columns: Vec<&str> = relation.columns.iter().map(|column| column.name.as_str()).collect();
             return Err(does_not_fit(&format!(
@@ -90,6 +93,7 @@ impl Destinations {
             columns: destination.columns.clone(),
             key: key(relation, &places),
             places,
+            added: destination.added.clone(),
         })
     }
 }
@@ -125,6 +129,8 @@ pub(crate) struct RowLayout {
     key: Vec<usize>,
     /// For each of `columns` its place in the stream's rows; `None` for one that was added later.
     places: Vec<Option<usize>>,
+    /// What the last of `columns` hold where the stream does not have them yet.
+    added: Vec<Cell>,
 }
 
 impl RowLayout {
@@ -162,6 +168,12 @@ impl RowLayout {
                 cells.len(),
             )));
         }
-        Ok(CopyRow::of(self.places.iter().map(|place| place.map_or(&NULL, |place| &cells[place]))))
+        let held = self.places.len() - self.added.len();
+        let cell = |(index, place): (usize, &Option<usize>)| match place {
+            Some(place) => &cells[*place],
+            // Only columns that were added have none.
+            None => &self.added[index - held],
+        };
+        Ok(CopyRow::of(self.places.iter().enumerate().map(cell)))
     }
 }

@@ -1,14 +1,17 @@
 //! Changes of the schema between a full backup and a point in time: run again where that changes no row.
 //!
 //! Tables and columns are made before any row is loaded, so that rows of all times lie in the tables of the point: a column
-//! that was added later is NULL in rows of before, as the source made it. Indexes and comments follow behind everything else.
+//! that was added later holds in rows of before what the source made it hold. Indexes, constraints and comments follow behind
+//! everything else.
 
 use crate::StepError;
 use crate::ports::{Chunk, ChunkReceiver, SchemaTarget};
 use crate::replay_changes::Replay;
 use crate::restore_backup::Restore;
+use crate::row_layout::before;
 use crate::streams::download_opened;
-use keepsake_archive::{CopyText, Part, RowsHasher};
+use keepsake_archive::pgoutput::Cell;
+use keepsake_archive::{CopyRow, CopyText, Part, RowsHasher};
 use keepsake_domain::{
     FailureClass, RestoredDatabase, RestoredTable, RowsDigest, SchemaEffect, SchemaStatement, SequenceValue,
     TableName,
@@ -19,7 +22,7 @@ use tokio::task::JoinSet;
 /// Which statements of a replay are run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SchemaPhase {
-    /// Those that make tables and columns: behind pre-data, before any row.
+    /// Those that make tables and columns, or let NULL into one: behind pre-data, before any row.
     BeforeRows,
     /// All others: when indexes and constraints of the backup stand.
     BehindAll,
@@ -27,7 +30,7 @@ pub enum SchemaPhase {
 
 impl SchemaPhase {
     fn has(self, statement: &SchemaStatement) -> bool {
-        (statement.effect == SchemaEffect::Nothing) == (self == Self::BehindAll)
+        statement.effect.is_before_rows() == (self == Self::BeforeRows)
     }
 }
 
@@ -77,20 +80,22 @@ pub async fn define_schema(
     Ok(())
 }
 
-/// What the backup holds in the schema of the point: new tables are empty, and rows have NULL in columns that were added. Their
-/// sums are taken from the archive, and not from the target.
+/// What the backup holds in the schema of the point: new tables are empty, and rows hold in columns that were added what the source
+/// said. Their sums are taken from the archive, and not from the target.
 pub(crate) async fn base_under(restore: &Restore, replay: &Replay) -> Result<RestoredDatabase, StepError> {
     let mut base = restore.backup.manifest.expected();
-    let mut added: BTreeMap<&TableName, usize> = BTreeMap::new();
+    let mut added: BTreeMap<&TableName, Vec<Cell>> = BTreeMap::new();
     for statement in &replay.statements {
         base.objects.extend(statement.relations().cloned());
         match &statement.effect {
-            SchemaEffect::Nothing => {}
             SchemaEffect::NewTable { table, .. } => {
                 let (table, rows_digest) = (table.clone(), RowsDigest::default());
                 base.tables.push(RestoredTable { table, rows: 0, rows_digest });
             }
-            SchemaEffect::NewColumns { table, columns } => *added.entry(table).or_default() += columns.len(),
+            SchemaEffect::NewColumns { table, columns } => {
+                added.entry(table).or_default().extend(columns.iter().map(before));
+            }
+            _ => {}
         }
     }
     base.objects.sort_unstable();
@@ -104,23 +109,23 @@ pub(crate) async fn base_under(restore: &Restore, replay: &Replay) -> Result<Res
     Ok(base)
 }
 
-/// The digests of these tables' rows with so many more columns, all NULL; none of a table without parts. As many parts at a time
+/// The digests of these tables' rows with these values behind each; none of a table without parts. As many parts at a time
 /// as are loaded at a time, each in a task of its own, so that every processor sums; who drops this drops the tasks too.
 async fn widened(
     restore: &Restore,
-    added: &BTreeMap<&TableName, usize>,
+    added: &BTreeMap<&TableName, Vec<Cell>>,
 ) -> Result<BTreeMap<TableName, RowsDigest>, StepError> {
     let parts = restore.backup.manifest.parts.iter();
-    let mut parts = parts.filter_map(|part| Some((part.clone(), *added.get(&part.table)?)));
+    let mut parts = parts.filter_map(|part| Some((part.clone(), added.get(&part.table)?.clone())));
     let mut digests: BTreeMap<TableName, RowsDigest> = BTreeMap::new();
     let mut reading = JoinSet::new();
     loop {
         while reading.len() < restore.jobs.max(1) as usize
-            && let Some((part, columns)) = parts.next()
+            && let Some((part, added)) = parts.next()
         {
             let restore = restore.clone();
             reading.spawn(async move {
-                let read = widened_part(&restore, &part, columns).await?;
+                let read = widened_part(&restore, &part, &added).await?;
                 Ok::<_, StepError>((part.table, read.rows_digest))
             });
         }
@@ -131,26 +136,24 @@ async fn widened(
     }
 }
 
-async fn widened_part(restore: &Restore, part: &Part, columns: usize) -> Result<CopyText, StepError> {
-    let mut more = "\t\\N".repeat(columns);
-    if part.columns.is_empty() {
-        more.remove(0);
+async fn widened_part(restore: &Restore, part: &Part, added: &[Cell]) -> Result<CopyText, StepError> {
+    let mut more = CopyRow::of(added).line().to_vec();
+    if !part.columns.is_empty() {
+        more.insert(0, b'\t');
     }
     let widen = |plain| widen(plain, more, part.table.to_string());
     download_opened(restore.repository.as_ref(), &part.object, Some(part.content), &restore.identity, widen)
         .await
 }
 
-async fn widen(mut plain: ChunkReceiver, more: String, what: String) -> Result<CopyText, StepError> {
+async fn widen(mut plain: ChunkReceiver, more: Vec<u8>, what: String) -> Result<CopyText, StepError> {
     let mut hasher = RowsHasher::new();
     loop {
         match plain.recv().await {
             Some(Chunk::Data(bytes)) => {
                 for line in bytes.split_inclusive(|byte| *byte == b'\n') {
                     match line.strip_suffix(b"\n") {
-                        Some(row) => {
-                            [row, more.as_bytes(), b"\n"].iter().for_each(|part| hasher.update(part))
-                        }
+                        Some(row) => [row, &more, b"\n"].iter().for_each(|part| hasher.update(part)),
                         None => hasher.update(line),
                     }
                 }

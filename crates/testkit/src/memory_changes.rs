@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use keepsake_domain::{
-    Lineage, Lsn, NotCaptured, NotCapturedReason, SequenceName, SequenceValue, TableName, Timestamp,
-    TransactionSnapshot,
+    DDL_MESSAGE_FORMAT, Lineage, Lsn, NotCaptured, NotCapturedReason, SequenceName, SequenceValue, TableName,
+    Timestamp, TransactionSnapshot,
 };
 use keepsake_steps::ports::{
     Boundary, CaptureState, ChangeMessage, ChangeSource, ChangeStream, Clock, Mark, ProtectWishes,
@@ -153,7 +153,7 @@ impl MemoryChangeSource {
         state.schema += 1;
         let told = serde_json::json!({
             "command": "ALTER TABLE", "objects": ["table public.guests"], "objects_total": 1, "statement": statement,
-            "search_path": "public", "role": "app", "before": before, "after": fingerprint(state.schema),
+            "search_path": "public", "role": "app", "format": DDL_MESSAGE_FORMAT, "before": before, "after": fingerprint(state.schema),
         });
         state.next_xid += 1;
         let xid = state.next_xid;

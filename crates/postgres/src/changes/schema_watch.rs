@@ -6,7 +6,7 @@ use super::publication;
 use crate::error::sql_state;
 use crate::inventory::{FOREIGN_SCHEMAS, schema_rows};
 use crate::session::Session;
-use keepsake_domain::{CAPTURE_SCHEMA, DDL_MESSAGE_PREFIX};
+use keepsake_domain::{CAPTURE_SCHEMA, DDL_MESSAGE_FORMAT, DDL_MESSAGE_PREFIX};
 use keepsake_steps::ports::SourceError;
 
 const ACT: &str = "watch for changes of the schema";
@@ -24,7 +24,7 @@ const THERE: &str = "SELECT (SELECT count(*) = 3 FROM pg_event_trigger e JOIN pg
     AND (SELECT count(*) = 4 FROM pg_proc p
         WHERE p.pronamespace = to_regnamespace($1::text) AND p.prosecdef
           AND p.proconfig IS NOT DISTINCT FROM CASE p.proname
-              WHEN 'note' THEN ARRAY['search_path=pg_catalog, pg_temp', 'lock_timeout=100ms']
+              WHEN 'note' THEN ARRAY['search_path=pg_catalog, pg_temp', 'lock_timeout=100ms', 'extra_float_digits=3']
               WHEN 'fingerprint' THEN ARRAY['search_path=pg_catalog, pg_temp', 'jit=off', 'bytea_output=hex',
                   'extra_float_digits=3', 'quote_all_identifiers=off', 'TimeZone=UTC', 'row_security=off'] END
           AND NOT has_function_privilege('public', p.oid, 'EXECUTE')
@@ -43,6 +43,7 @@ fn statements(version: u32) -> String {
     include_str!("schema_watch.sql")
         .replace("@schema@", CAPTURE_SCHEMA)
         .replace("@prefix@", DDL_MESSAGE_PREFIX)
+        .replace("@format@", &DDL_MESSAGE_FORMAT.to_string())
         .replace("@tags@", &TAGS.map(|tag| format!("'{tag}'")).join(", "))
         .replace("@user_schemas@", FOREIGN_SCHEMAS)
         .replace("@state@", &publication::state_of_table(version))

@@ -19,7 +19,8 @@ EXCEPTION WHEN OTHERS THEN
 END $keepsake$;
 
 CREATE OR REPLACE FUNCTION @schema@.note(event text, tag text, path text) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms' AS $keepsake$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
+SET extra_float_digits = 3 AS $keepsake$
 DECLARE
     -- Of our own publications: who belongs to them is ours to say.
     our_publication CONSTANT text := '(^| )keepsake_[a-z0-9_]+$';
@@ -60,6 +61,11 @@ BEGIN
     IF objects IS NULL THEN
         RETURN;
     END IF;
+    -- What took a default away tells of the table at its end.
+    IF event = 'sql_drop' AND tag = 'ALTER TABLE'
+        AND (SELECT bool_and(o.object_type = 'default value') FROM pg_event_trigger_dropped_objects() o WHERE o.original) THEN
+        RETURN;
+    END IF;
 
     -- What was touched, with all that inherits from it: a parent's key makes keys of its partitions.
     FOR change IN
@@ -97,8 +103,20 @@ BEGIN
         'role', CASE current_setting('role') WHEN 'none' THEN session_user::text ELSE current_setting('role') END,
         'inherits', EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = ANY (touched) OR i.inhrelid = ANY (touched)),
         'granted', tag LIKE 'CREATE%' AND EXISTS (SELECT FROM pg_class c WHERE c.oid = ANY (touched) AND c.relacl IS NOT NULL),
-        'before', CASE WHEN after IS NOT NULL THEN before END, 'after', after
+        -- What rows that were there hold in columns that the statement adds. It may name others that were added earlier.
+        'filled', CASE WHEN after IS NOT NULL AND tag = 'ALTER TABLE' AND statement !~* secret THEN (
+            SELECT jsonb_object_agg(f.attname, f.value) FROM (
+                SELECT a.attname, (a.attmissingval::text::text[])[1] AS value FROM pg_attribute a
+                WHERE a.attrelid = ANY (touched) AND a.atthasmissing AND NOT a.attisdropped
+                  AND position(lower(a.attname) IN lower(statement)) > 0
+                  AND length(a.attmissingval::text) <= 1000 AND a.attmissingval::text !~* secret
+                ORDER BY a.attnum DESC LIMIT 50) f) END,
+        'before', CASE WHEN after IS NOT NULL THEN before END, 'after', after, 'format', @format@
     )::text, 'UTF8'));
+    -- The server puts a message where its record ends, which is where the next one begins; and of two of one place, one of them in the
+    -- subtransaction that noted() is, either may come first. So that the message never comes behind a row that was written later,
+    -- the next record is none of a row.
+    PERFORM pg_logical_emit_message(true, '@prefix@.end', '');
 END $keepsake$;
 
 -- What the schema was when the statement began. That costs time, so only for what a client sends as one of these statements: others

@@ -4,7 +4,7 @@ use super::full_backups::full_backup;
 use keepsake_archive::{ChangesLayout, Manifest};
 use keepsake_domain::{
     BackupId, CaptureMode, CapturePolicy, Classified, FailureClass, LocationId, NoticeKind, PlainStatement,
-    PolicyId, Provider, RunKind, SourceId, SourceLimits, WrittenName,
+    PolicyId, Provider, RunKind, SourceId, SourceLimits, WrittenColumn, WrittenName,
 };
 use keepsake_steps::ports::{
     CaptureLog, Clock, Executions, FailureRecord, NewExecution, Policy, PolicyCopy, PolicySource,
@@ -27,7 +27,7 @@ const PLAIN: &str = "ALTER TABLE guests ADD COLUMN seat text";
 
 fn a_column(statement: &str) -> Option<PlainStatement> {
     let name = WrittenName { schema: None, name: "guests".to_owned() };
-    let columns = vec!["seat".to_owned()];
+    let columns = vec![WrittenColumn { name: "seat".to_owned(), is_filled: false }];
     (statement == PLAIN).then_some(PlainStatement::NewColumns { name, columns })
 }
 

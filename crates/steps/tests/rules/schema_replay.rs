@@ -2,7 +2,7 @@
 //! statement stands once when the same restore was begun again.
 
 use crate::one_fault::Kind;
-use keepsake_domain::{Classified, FailureClass, SchemaEffect, SchemaStatement, TableName};
+use keepsake_domain::{Classified, FailureClass, NewColumn, SchemaEffect, SchemaStatement, TableName};
 use keepsake_steps::ports::SchemaTarget;
 use keepsake_steps::{SchemaPhase, StepError, define_schema, refuse_roles};
 use keepsake_testkit::{Faults, Faulty, MemoryTable, MemoryTarget};
@@ -17,14 +17,22 @@ fn columns(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// One of each effect, and a second column of the table that the first one makes.
+fn added(columns: &[(&str, Option<&str>)]) -> Vec<NewColumn> {
+    let column = |(name, value): &(&str, Option<&str>)| NewColumn {
+        name: (*name).to_owned(),
+        value: value.map(str::to_owned),
+    };
+    columns.iter().map(column).collect()
+}
+
+/// One of each effect on rows, and a second column of the table that the first one makes.
 fn statements() -> Vec<SchemaStatement> {
     let (guests, seats) = (named("guests"), named("seats"));
     let effects = [
         SchemaEffect::NewTable { table: seats.clone(), columns: columns(&["id"]) },
         SchemaEffect::Nothing,
-        SchemaEffect::NewColumns { table: guests, columns: columns(&["seat", "song"]) },
-        SchemaEffect::NewColumns { table: seats, columns: columns(&["row"]) },
+        SchemaEffect::NewColumns { table: guests, columns: added(&[("seat", None), ("song", Some("none"))]) },
+        SchemaEffect::NewColumns { table: seats, columns: added(&[("row", None)]) },
     ];
     let statement = |effect| SchemaStatement {
         command: "ALTER TABLE".to_owned(),
@@ -58,7 +66,7 @@ async fn run(target: &MemoryTarget, faults: &Arc<Faults>) -> Result<(), StepErro
 fn check(target: &MemoryTarget, at: &str) {
     let tables = target.database().tables;
     let found: Vec<_> = tables.iter().map(|one| (one.columns.join(" "), one.rows.concat())).collect();
-    let expected = [("id seat song", "1\t\\N\t\\N"), ("id row", "")];
+    let expected = [("id seat song", "1\t\\N\tnone"), ("id row", "")];
     assert_eq!(found, expected.map(|(columns, rows)| (columns.to_owned(), rows.to_owned())), "{at}");
 }
 

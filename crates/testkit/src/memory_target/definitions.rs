@@ -24,7 +24,6 @@ impl SchemaTarget for MemoryTarget {
         }
         let tables = &mut state.database.tables;
         match &statement.effect {
-            SchemaEffect::Nothing => {}
             SchemaEffect::NewTable { table, columns } => {
                 if tables.iter().any(|one| one.table == *table) {
                     return Err(refused("make a table", false));
@@ -33,12 +32,16 @@ impl SchemaTarget for MemoryTarget {
             }
             SchemaEffect::NewColumns { table, columns } => {
                 let found = tables.iter_mut().find(|one| one.table == *table);
-                let found = found.filter(|one| columns.iter().all(|column| !one.columns.contains(column)));
+                let is_new =
+                    |one: &&mut MemoryTable| columns.iter().all(|column| !one.columns.contains(&column.name));
+                let found = found.filter(is_new);
                 let found = found.ok_or_else(|| refused("add columns", false))?;
-                found.columns.extend(columns.iter().cloned());
-                let more = "\t\\N".repeat(columns.len());
-                found.rows.iter_mut().for_each(|row| row.push_str(&more));
+                found.columns.extend(columns.iter().map(|column| column.name.clone()));
+                for value in columns.iter().map(|column| column.value.as_deref().unwrap_or("\\N")) {
+                    found.rows.iter_mut().for_each(|row| row.extend(["\t", value]));
+                }
             }
+            _ => {}
         }
         state.statements.insert(number);
         Ok(())

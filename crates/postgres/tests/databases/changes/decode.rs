@@ -100,6 +100,9 @@ impl Decoder {
                 if !is_transactional {
                     return;
                 }
+                if prefix == "keepsake.ddl.end" {
+                    return;
+                }
                 if prefix == "keepsake.ddl" {
                     assert!(self.is_open, "a definition outside of a transaction: {content}");
                     self.told.push(content);

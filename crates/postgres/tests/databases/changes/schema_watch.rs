@@ -132,6 +132,8 @@ async fn no_statement_is_told_that_may_hold_a_password() {
          COMMIT",
         "CREATE FUNCTION f() RETURNS text LANGUAGE sql AS $$ SELECT 'host=h Password = hidden' $$",
         "CREATE TABLE users (n integer, password text DEFAULT 'shown')",
+        "ALTER TABLE users ADD COLUMN c text DEFAULT 'password=hidden'",
+        "ALTER TABLE users ADD COLUMN d text DEFAULT 'c is not told again'",
     ] {
         db.run(sql).await;
     }
@@ -212,7 +214,7 @@ async fn the_stream_tells_who_defined_what_and_where() {
     assert_eq!(
         made,
         serde_json::json!({"command": "CREATE TABLE", "objects_total": 4, "role": role, "search_path": "theirs, public", "granted": false,
-            "inherits": false,
+            "inherits": false, "filled": null, "format": 2,
             "statement": "CREATE TABLE t (n serial PRIMARY KEY)",
             "objects": ["sequence theirs.t_n_seq", "table theirs.t", "index theirs.t_pkey", "sequence theirs.t_n_seq"]})
     );
