@@ -34,6 +34,8 @@ pub(super) struct Table {
     pub is_narrowed: bool,
     /// `relreplident`.
     identity: String,
+    /// The index that it is by.
+    identity_index: Option<String>,
 }
 
 /// Whether the server can tell which row was changed by this index. Until version 17 the stream silently leaves
@@ -74,7 +76,9 @@ fn statement(version: u32) -> String {
         if version >= NARROWED_SINCE { "r.prqual IS NOT NULL OR r.prattrs IS NOT NULL" } else { "false" };
     format!(
         "SELECT n.nspname, c.relname, {state},
-            {full}, r.oid IS NOT NULL, COALESCE({narrowed}, false), c.relreplident::text
+            {full}, r.oid IS NOT NULL, COALESCE({narrowed}, false), c.relreplident::text,
+            (SELECT x.relname FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+             WHERE i.indrelid = c.oid AND i.indisreplident AND c.relreplident = 'i')
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         LEFT JOIN pg_publication_rel r ON r.prrelid = c.oid
             AND r.prpubid = (SELECT p.oid FROM pg_publication p WHERE p.pubname::text = $1)
@@ -102,6 +106,7 @@ pub(super) async fn tables(session: &Session, slot: &SlotName) -> Result<Vec<Tab
             is_published: row.get(4),
             is_narrowed: row.get(5),
             identity: row.get(6),
+            identity_index: row.get(7),
         }
     };
     Ok(rows.iter().map(table).collect())
@@ -151,6 +156,25 @@ pub(super) struct Before {
     pub table: TableName,
     /// `relreplident`.
     pub was: String,
+    /// The index that it was by. Older programs wrote none down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<String>,
+}
+
+impl Before {
+    fn of(table: &Table) -> Self {
+        let (table, was, index) = (table.name.clone(), table.identity.clone(), table.identity_index.clone());
+        Self { table, was, index }
+    }
+
+    /// What sets it back. One whose index was dropped before means the same as none.
+    fn identity(&self) -> String {
+        match (self.was.as_str(), &self.index) {
+            ("d", _) => "DEFAULT".to_owned(),
+            (_, Some(index)) => format!("USING INDEX {}", quote_identifier(index)),
+            _ => "NOTHING".to_owned(),
+        }
+    }
 }
 
 /// What our publication remembers; `None` when there is none.
@@ -187,7 +211,7 @@ pub(super) async fn identify(
     let wanting: Vec<&mut Table> = tables.iter_mut().filter(lacks).collect();
     for table in &wanting {
         memory.identity_full.retain(|before| before.table != table.name);
-        memory.identity_full.push(Before { table: table.name.clone(), was: table.identity.clone() });
+        memory.identity_full.push(Before::of(table));
     }
     if wanting.is_empty() {
         return Ok(());
@@ -220,22 +244,34 @@ pub(super) async fn silence(session: &Session, slot: &SlotName, memory: &Memory)
     Ok(session.run("publish nothing any more", &sql).await?)
 }
 
-/// Sets the replica identities back that we set, where the tables still have them; answers their names.
-pub(super) async fn forget(session: &Session, memory: &Memory) -> Result<Vec<TableName>, SourceError> {
-    let still_full = "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE n.nspname = $1::text AND c.relname = $2::text AND c.relreplident = 'f' AND c.relkind = 'r')";
-    let mut set_back = Vec::new();
+/// Whether table `$1.$2` is still as we set it, and whether index `$3` of it can be its identity.
+const STILL: &str = "SELECT c.relreplident = 'f', EXISTS (SELECT FROM pg_index i
+            JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = c.oid AND x.relname = $3::text
+            AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+            AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND NOT a.attnotnull
+                            AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])))
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = $1::text AND c.relname = $2::text AND c.relkind = 'r'";
+
+/// Sets the replica identities back that we set, where the tables still have them; answers for each what became of it.
+pub(super) async fn forget(session: &Session, memory: &Memory) -> Result<Vec<String>, SourceError> {
+    let mut told = Vec::new();
     for before in &memory.identity_full {
-        let (schema, name) = (&before.table.schema, &before.table.name);
-        let row = session.one("read the replica identity", still_full, &[schema, name]).await?;
-        if row.get(0) {
-            // `i` here is an index that was dropped, which means the same.
-            let identity = if before.was == "d" { "DEFAULT" } else { "NOTHING" };
-            set_identity(session, &before.table, identity).await?;
-            set_back.push(before.table.clone());
+        let (table, index) = (&before.table, &before.index);
+        let rows =
+            session.all("read the replica identity", STILL, &[&table.schema, &table.name, index]).await?;
+        let Some(row) = rows.first().filter(|row| row.get(0)) else { continue };
+        match index {
+            Some(index) if !row.get::<_, bool>(1) => told.push(format!(
+                "replica identity of {table} not set back: it stays FULL, because index \"{index}\" is gone"
+            )),
+            _ => {
+                set_identity(session, table, &before.identity()).await?;
+                told.push(format!("replica identity of {table}"));
+            }
         }
     }
-    Ok(set_back)
+    Ok(told)
 }
 
 async fn set_identity(session: &Session, table: &TableName, identity: &str) -> Result<(), SourceError> {

@@ -15,8 +15,7 @@ pub(super) async fn unprotect(session: &Session, slot: &SlotName) -> Result<Unpr
     if let Some(memory) = publication::memory(session, slot).await? {
         // While a table without identity is published, its owner's UPDATE fails.
         publication::silence(session, slot, &memory).await?;
-        let set_back = publication::forget(session, &memory).await?;
-        removed.extend(set_back.into_iter().map(|table| format!("replica identity of {table}")));
+        removed.extend(publication::forget(session, &memory).await?);
         let publication = quote_identifier(slot.publication());
         session.run("drop the publication", &format!("DROP PUBLICATION IF EXISTS {publication}")).await?;
         removed.push(format!("publication {}", slot.publication()));
