@@ -45,6 +45,7 @@ fn warn(reason: &Reason) {
 fn for_people(governed: &Governed) -> String {
     let Some(look) = &governed.look else { return format!("no slot {}: nothing is kept", governed.slot) };
     let what = match governed.decision {
+        GovernorVerdict::Keep | GovernorVerdict::Warn(_) if look.lost.is_some() => "is lost",
         GovernorVerdict::Keep | GovernorVerdict::Warn(_) => "stays",
         GovernorVerdict::Drop(_) => "was dropped",
     };

@@ -67,6 +67,9 @@ pub struct SlotLook {
     pub catalog_age_transactions: u64,
     /// Age of the oldest open transaction of the database, in seconds; 0 without one.
     pub oldest_transaction_seconds: u64,
+    /// How the server lost the slot, if it did: it streams nothing more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<String>,
 }
 
 /// What is to be done about the slot.
@@ -109,6 +112,11 @@ pub enum Reason {
         /// For so long.
         seconds: u64,
     },
+    /// The server gave the slot up. It costs nothing more, and streams nothing more.
+    Lost {
+        /// How.
+        how: String,
+    },
 }
 
 impl fmt::Display for Reason {
@@ -133,6 +141,13 @@ impl fmt::Display for Reason {
                 write!(
                     f,
                     "a transaction is open since {seconds} seconds, and the slot keeps all WAL since it began"
+                )
+            }
+            Self::Lost { how } => {
+                write!(
+                    f,
+                    "the slot is lost: {how}; changes since the newest segment are in no chain until the next full backup; \
+                     next: keepsake capture, which begins a new chain, then keepsake backup"
                 )
             }
         }
@@ -166,7 +181,7 @@ pub fn govern(
     if !drop.is_empty() {
         return GovernorVerdict::Drop(drop);
     }
-    let mut warn = Vec::new();
+    let mut warn: Vec<Reason> = now.lost.iter().map(|how| Reason::Lost { how: how.clone() }).collect();
     if now.retained_bytes >= share(WARN_PERCENT) {
         warn.push(retained);
     }

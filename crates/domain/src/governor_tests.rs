@@ -10,6 +10,7 @@ fn look(wal_mib: u64, retained_mib: u64) -> SlotLook {
         free_bytes: None,
         catalog_age_transactions: 0,
         oldest_transaction_seconds: 0,
+        lost: None,
     }
 }
 

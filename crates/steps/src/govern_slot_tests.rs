@@ -34,6 +34,7 @@ impl GovernedSlot for Slot {
             free_bytes: None,
             catalog_age_transactions: 0,
             oldest_transaction_seconds: 0,
+            lost: None,
         }))
     }
 

@@ -89,6 +89,7 @@ fn metrics(policy: &Policy, governed: &Governed, known: &Known, now: Timestamp) 
         Metric::bytes("SlotRetainedBytes", retained),
         Metric::percent("SlotBudgetUsed", retained.saturating_mul(100) / budget),
         Metric::count("SlotDropped", u64::from(governed.dropped)),
+        Metric::count("SlotLost", u64::from(governed.look.as_ref().is_some_and(|look| look.lost.is_some()))),
     ];
     if policy.capture.mode != CaptureMode::Off {
         let age = |since: Timestamp| u64::try_from(now.duration_since(since).as_secs()).unwrap_or_default();

@@ -5,7 +5,7 @@ use super::{PostgresChanges, align};
 use crate::session::Session;
 use async_trait::async_trait;
 use keepsake_domain::{Lsn, SlotLook, TableName};
-use keepsake_steps::ports::{GovernedSlot, SourceError};
+use keepsake_steps::ports::{GovernedSlot, SlotState, SourceError};
 
 #[async_trait]
 impl GovernedSlot for PostgresChanges {
@@ -17,7 +17,7 @@ impl GovernedSlot for PostgresChanges {
         let session = self.open().await?;
         // Refuses a slot of our name that is another's.
         let Some((state, age)) = slot::state_and_age(&session, &self.slot).await? else { return Ok(None) };
-        look(&session, state.retained_bytes, age).await.map(Some)
+        look(&session, state, age).await.map(Some)
     }
 
     async fn release_tables(&self) -> Result<Vec<TableName>, SourceError> {
@@ -37,7 +37,7 @@ const LOOK: &str = "SELECT pg_current_wal_lsn()::text,
 
 async fn look(
     session: &Session,
-    retained_bytes: u64,
+    state: SlotState,
     catalog_age_transactions: u64,
 ) -> Result<SlotLook, SourceError> {
     let act = "look at the replication slot";
@@ -47,9 +47,10 @@ async fn look(
         lsn.parse().map_err(|_| session.strange(act, format!("\"{lsn}\" is no WAL position")))?;
     Ok(SlotLook {
         wal_lsn,
-        retained_bytes,
+        retained_bytes: state.retained_bytes,
         free_bytes: None,
         catalog_age_transactions,
         oldest_transaction_seconds: row.get::<_, i64>(1).max(0).unsigned_abs(),
+        lost: state.lost,
     })
 }

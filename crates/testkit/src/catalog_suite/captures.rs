@@ -292,6 +292,7 @@ pub async fn the_governors_newest_look_is_kept(bench: &dyn CatalogBench) {
         free_bytes: None,
         catalog_age_transactions: 7,
         oldest_transaction_seconds: 0,
+        lost: None,
     };
     let record = |look, minute| SlotRecord {
         slot: "keepsake_wedsync".to_owned(),

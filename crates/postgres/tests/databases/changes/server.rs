@@ -1,8 +1,8 @@
 //! Servers of a test's own, for what is set for a whole server.
 
 use super::*;
-use keepsake_domain::{Classified, ConnectionUrl, FailureClass};
-use keepsake_steps::ports::SourceError;
+use keepsake_domain::{Classified, ConnectionUrl, FailureClass, GovernorLimits, GovernorVerdict, govern};
+use keepsake_steps::ports::{GovernedSlot, SourceError};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -126,6 +126,11 @@ async fn a_slot_whose_wal_the_server_removed_is_told_as_lost_and_protecting_begi
     let Err(error) = changes.stream(first.lsn).await else { panic!("a stream from a lost slot") };
     assert!(matches!(error, SourceError::SlotLost { .. }), "{}", all_text(&error));
     assert!(error.explanation().next.contains("keepsake protect"));
+    let look = changes.look().await.unwrap().expect("a slot");
+    let verdict = govern(&GovernorLimits::default(), None, &look);
+    let GovernorVerdict::Warn(reasons) = verdict else { panic!("{verdict:?}") };
+    let told: Vec<String> = reasons.iter().map(ToString::to_string).collect();
+    assert!(told.iter().any(|told| told.contains("max_slot_wal_keep_size")), "{told:?}");
 
     let second = changes.protect(&ProtectWishes::default()).await.unwrap();
     assert!(second.is_new && second.lsn > first.lsn);
