@@ -135,7 +135,9 @@ const ORDINARY: [&str; 4] = [
      INSERT INTO guests (name, word) VALUES ('newer', NULL); UPDATE guests SET active = false WHERE id = 3;
      DELETE FROM lines WHERE n = 5; UPDATE lines SET k = 8 WHERE n = 6; UPDATE lines SET n = 40 WHERE n = 4;
      INSERT INTO lines VALUES ('x', 50); INSERT INTO empty VALUES (1);",
-    "ALTER TABLE guests ALTER COLUMN score SET DEFAULT 2, ALTER COLUMN word DROP DEFAULT;
+    "ALTER TABLE guests ALTER COLUMN score SET DEFAULT 2, ALTER COLUMN word SET DEFAULT 'other',
+         ALTER COLUMN note SET DEFAULT 'n';
+     ALTER TABLE notes ALTER kind SET DEFAULT 'high'; INSERT INTO notes VALUES (4, 'of another kind');
      INSERT INTO guests (name) VALUES ('by other defaults');
      ALTER TABLE notes ALTER body DROP NOT NULL; INSERT INTO notes VALUES (2, NULL);
      UPDATE notes SET body = 'x' WHERE body IS NULL; ALTER TABLE notes ALTER body SET NOT NULL;",
@@ -158,7 +160,7 @@ const ORDINARY: [&str; 4] = [
 #[test]
 fn what_ordinary_migrations_ask_of_rows_and_fill_in_is_restored() {
     let protected = Protected::with(&format!(
-        "{SCHEMA}; CREATE TABLE notes (id integer PRIMARY KEY, body text NOT NULL); INSERT INTO notes VALUES (1, 'one')"
+        "{SCHEMA}; CREATE TABLE notes (id integer PRIMARY KEY, body text NOT NULL, kind text DEFAULT 'low'); INSERT INTO notes VALUES (1, 'one')"
     ));
     protected.backup();
     let points = history(&protected, &ORDINARY);
@@ -196,12 +198,13 @@ fn a_restore_to_any_point_behind_plain_changes_of_the_schema_is_what_the_source_
 }
 
 /// Each of them, and what it is.
-const MARKED: [(&str, &str); 14] = [
+const MARKED: [(&str, &str); 15] = [
     ("code", "DO $$ BEGIN ALTER TABLE guests ADD COLUMN a text; END $$"),
     ("rows that a query makes", "CREATE TABLE made AS SELECT 1 AS n"),
     ("a time in rows that are there", "ALTER TABLE guests ADD COLUMN b timestamptz DEFAULT now()"),
     ("two statements at once", "ALTER TABLE guests ADD COLUMN c text; ALTER TABLE guests ADD COLUMN d text"),
     ("a column less", "ALTER TABLE guests DROP COLUMN note"),
+    ("a default less", "ALTER TABLE guests ALTER COLUMN id DROP DEFAULT"),
     ("a table whose changes are not captured", "CREATE TABLE bare (id integer)"),
     ("a child with it", "CREATE TABLE child (x text) INHERITS (guests)"),
     ("a table with a child", "ALTER TABLE guests ADD COLUMN e text"),

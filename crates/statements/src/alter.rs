@@ -94,8 +94,9 @@ fn behind(
     let fits = is_bare(command) && !command.missing_ok;
     match command.subtype() {
         AlterTableType::AtColumnDefault => {
-            let value = command.def.as_ref();
-            value.is_none_or(|value| is_plain_default(value)).then_some(())?;
+            // Without one an object of the backup would be missing: the server keeps none for NULL either.
+            let value = command.def.as_ref()?;
+            (is_plain_default(value) && constant(value) != Some(false)).then_some(())?;
         }
         AlterTableType::AtEnableRowSecurity
         | AlterTableType::AtDisableRowSecurity
