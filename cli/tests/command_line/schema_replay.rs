@@ -198,12 +198,16 @@ fn a_restore_to_any_point_behind_plain_changes_of_the_schema_is_what_the_source_
 }
 
 /// Each of them, and what it is.
-const MARKED: [(&str, &str); 15] = [
+const MARKED: [(&str, &str); 16] = [
     ("code", "DO $$ BEGIN ALTER TABLE guests ADD COLUMN a text; END $$"),
     ("rows that a query makes", "CREATE TABLE made AS SELECT 1 AS n"),
     ("a time in rows that are there", "ALTER TABLE guests ADD COLUMN b timestamptz DEFAULT now()"),
     ("two statements at once", "ALTER TABLE guests ADD COLUMN c text; ALTER TABLE guests ADD COLUMN d text"),
     ("a column less", "ALTER TABLE guests DROP COLUMN note"),
+    (
+        "a condition that rows of before may not hold",
+        "ALTER TABLE guests ADD COLUMN phone text CHECK (name IS NOT NULL OR phone IS NOT NULL)",
+    ),
     ("a default less", "ALTER TABLE guests ALTER COLUMN id DROP DEFAULT"),
     ("a table whose changes are not captured", "CREATE TABLE bare (id integer)"),
     ("a child with it", "CREATE TABLE child (x text) INHERITS (guests)"),

@@ -76,8 +76,8 @@ fn new_column(command: &AlterTableCmd) -> Option<WrittenColumn> {
         _ => return None,
     };
     let fits = found.constraints.iter().all(|one| match one.contype() {
-        ConstrType::ConstrNull | ConstrType::ConstrDefault | ConstrType::ConstrCheck => true,
-        // Rows of the backup are loaded behind it.
+        ConstrType::ConstrNull | ConstrType::ConstrDefault => true,
+        // Rows of the backup are loaded behind it; what a condition asks of other columns they may not hold.
         ConstrType::ConstrNotnull => is_filled,
         _ => false,
     });
