@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::keys::ReadingKey;
 use crate::terminal::Progress;
 use keepsake_archive::SegmentManifest;
-use keepsake_domain::{RecoveredPoint, RestoredDatabase, TableName};
+use keepsake_domain::{RecoveredPoint, RestoredDatabase, TableName, without_undone};
 use keepsake_postgres::PostgresTarget;
 use keepsake_statements::plain_statement;
 use keepsake_steps::ports::Repository;
@@ -93,7 +93,7 @@ impl Changes {
     ) -> Result<(RestoredDatabase, Option<RecoveredPoint>), Failure> {
         progress.step_over(&format!("applying the changes of {}", self.named()), self.raw_bytes());
         let replayed = replay_changes(restore, self.target.as_ref(), &self.replay, &shown(progress)).await?;
-        let manifest = &restore.backup.manifest;
+        let (manifest, ran) = (&restore.backup.manifest, without_undone(&self.replay.statements));
         let point = RecoveredPoint {
             target: self.replay.target.to_string(),
             lsn: replayed.last.map_or(manifest.lsn, |last| last.lsn),
@@ -104,7 +104,7 @@ impl Changes {
             not_captured: self.replay.not_captured.clone(),
             not_held: self.not_held.clone(),
             not_captured_known: self.is_not_captured_known,
-            schema_statements: self.replay.statements.iter().map(Into::into).collect(),
+            schema_statements: ran.into_iter().map(|(_, statement)| statement.into()).collect(),
         };
         Ok((replayed.expected, Some(point)))
     }

@@ -214,9 +214,10 @@ pub fn is_all_told<'a>(from: &'a str, to: &str, messages: impl IntoIterator<Item
     now == to
 }
 
-/// Without what a later one takes back: a column that was given `NOT NULL` and lost it again may hold NULL in rows since.
+/// Without what a later one takes back: a column that was given `NOT NULL` and lost it again may hold NULL in rows since. Each
+/// with its number among all, from 1, which stays whatever follows.
 #[must_use]
-pub fn without_undone(statements: Vec<SchemaStatement>) -> Vec<SchemaStatement> {
+pub fn without_undone(statements: &[SchemaStatement]) -> Vec<(u64, &SchemaStatement)> {
     let is_undone = |index: usize, statement: &SchemaStatement| match &statement.effect {
         SchemaEffect::Required { table, column } => {
             let undone = SchemaEffect::Nullable { table: table.clone(), column: column.clone() };
@@ -224,9 +225,8 @@ pub fn without_undone(statements: Vec<SchemaStatement>) -> Vec<SchemaStatement> 
         }
         _ => false,
     };
-    let kept: Vec<bool> =
-        statements.iter().enumerate().map(|(index, statement)| !is_undone(index, statement)).collect();
-    statements.into_iter().zip(kept).filter(|(_, kept)| *kept).map(|(statement, _)| statement).collect()
+    let kept = statements.iter().enumerate().filter(|(index, statement)| !is_undone(*index, statement));
+    kept.map(|(index, statement)| (index as u64 + 1, statement)).collect()
 }
 
 /// Schema and name of an object of a kind, as the server quotes them: `table public."T"`.

@@ -9,12 +9,12 @@ use crate::restore_backup::Restore;
 use keepsake_archive::{Manifest, MessageHead, SegmentManifest, SegmentRecord};
 use keepsake_domain::{
     Classified, DDL_MESSAGE_PREFIX, DdlMessage, FailureClass, Lsn, NotPlain, ParseStatement, SchemaStatement,
-    chain, without_undone,
+    chain,
 };
 
 /// Reads every segment up to the target to its end, and compares the manifests with each other, with their seals and with
 /// the backup, before anything is changed anywhere. Answers the statements that changed the schema up to the target, in their
-/// order, which the restore has to run again. A second call reads all again.
+/// order. A second call reads all again.
 ///
 /// # Errors
 /// [`FailureClass::Integrity`] naming the first segment that is damaged, missing, or of another history.
@@ -48,7 +48,7 @@ pub async fn check_segments(
     };
     check_all(repository, &restore.backup.manifest, &replay.segments, &mut reader, &mut told, read).await?;
     reader.finish()?;
-    Ok(without_undone(statements))
+    Ok(statements)
 }
 
 /// What a message of the source tells that it defined, if it is replayed.

@@ -41,7 +41,7 @@ pub struct Replay {
     pub target: RecoveryTarget,
     /// Tables whose changes are not captured: their rows stay the backup's.
     pub not_captured: Vec<TableName>,
-    /// What changes the schema up to the target, as [`crate::check_segments`] found it; run before any row is loaded.
+    /// What changes the schema up to the target, as [`crate::check_segments`] found it, also what a later one takes back.
     pub statements: Vec<SchemaStatement>,
 }
 

@@ -14,7 +14,7 @@ use keepsake_archive::pgoutput::Cell;
 use keepsake_archive::{CopyRow, CopyText, Part, RowsHasher};
 use keepsake_domain::{
     FailureClass, RestoredDatabase, RestoredTable, RowsDigest, SchemaEffect, SchemaStatement, SequenceValue,
-    TableName,
+    TableName, without_undone,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::task::JoinSet;
@@ -42,7 +42,8 @@ pub async fn refuse_roles(
     target: &dyn SchemaTarget,
     statements: &[SchemaStatement],
 ) -> Result<(), StepError> {
-    let roles: BTreeSet<String> = statements.iter().map(|statement| statement.role.clone()).collect();
+    let ran = without_undone(statements).into_iter();
+    let roles: BTreeSet<String> = ran.map(|(_, statement)| statement.role.clone()).collect();
     let roles: Vec<String> = roles.into_iter().collect();
     let beyond = target.out_of_reach(&roles).await?;
     if beyond.is_empty() {
@@ -56,7 +57,8 @@ pub async fn refuse_roles(
     ))
 }
 
-/// Runs the statements of one phase, in their order. A second call runs what does not stand yet.
+/// Runs the statements of one phase, in their order, of all up to the point; not what a later one takes back. A second call runs
+/// what does not stand yet, also to a later point.
 ///
 /// # Errors
 /// [`FailureClass::Conflict`] when an earlier call ran more than these; as [`SchemaTarget::define`].
@@ -65,7 +67,6 @@ pub async fn define_schema(
     statements: &[SchemaStatement],
     phase: SchemaPhase,
 ) -> Result<(), StepError> {
-    let numbered = (1..).zip(statements);
     if target.defined().await? > statements.len() as u64 {
         return Err(StepError::found(
             FailureClass::Conflict,
@@ -74,6 +75,7 @@ pub async fn define_schema(
             "restore into a new empty database",
         ));
     }
+    let numbered = without_undone(statements).into_iter();
     for (number, statement) in numbered.filter(|(_, statement)| phase.has(statement)) {
         target.define(number, statement).await?;
     }

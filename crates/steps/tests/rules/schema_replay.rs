@@ -25,6 +25,17 @@ fn added(columns: &[(&str, Option<&str>)]) -> Vec<NewColumn> {
     columns.iter().map(column).collect()
 }
 
+fn statement(effect: SchemaEffect) -> SchemaStatement {
+    SchemaStatement {
+        command: "ALTER TABLE".to_owned(),
+        objects: Vec::new(),
+        role: "app".to_owned(),
+        search_path: "public".to_owned(),
+        statement: "one".to_owned(),
+        effect,
+    }
+}
+
 /// One of each effect on rows, and a second column of the table that the first one makes.
 fn statements() -> Vec<SchemaStatement> {
     let (guests, seats) = (named("guests"), named("seats"));
@@ -34,14 +45,6 @@ fn statements() -> Vec<SchemaStatement> {
         SchemaEffect::NewColumns { table: guests, columns: added(&[("seat", None), ("song", Some("none"))]) },
         SchemaEffect::NewColumns { table: seats, columns: added(&[("row", None)]) },
     ];
-    let statement = |effect| SchemaStatement {
-        command: "ALTER TABLE".to_owned(),
-        objects: Vec::new(),
-        role: "app".to_owned(),
-        search_path: "public".to_owned(),
-        statement: "one".to_owned(),
-        effect,
-    };
     effects.map(statement).to_vec()
 }
 
@@ -112,4 +115,17 @@ async fn a_target_that_an_earlier_restore_brought_further_is_refused() {
     let fewer = &statements()[..3];
     let refused = define_schema(&target, fewer, SchemaPhase::BeforeRows).await.unwrap_err();
     assert_eq!(refused.class(), FailureClass::Conflict);
+}
+
+#[tokio::test]
+async fn a_restore_that_died_and_goes_on_to_a_point_where_a_statement_is_taken_back_runs_each_once() {
+    let (table, column) = (named("guests"), "id".to_owned());
+    let mut until = vec![statement(SchemaEffect::Required { table: table.clone(), column: column.clone() })];
+    until.extend(statements());
+    let target = target();
+    define_schema(&target, &until, SchemaPhase::BeforeRows).await.unwrap();
+    until.push(statement(SchemaEffect::Nullable { table, column }));
+    define_schema(&target, &until, SchemaPhase::BeforeRows).await.unwrap();
+    define_schema(&target, &until, SchemaPhase::BehindAll).await.unwrap();
+    check(&target, "to a later point");
 }
