@@ -16,7 +16,8 @@ pub(crate) struct PassedOver {
 }
 
 impl PassedOver {
-    /// By a plan that begins with `base`. `all_captured` says that no table is known or thinkable whose changes are not captured.
+    /// By a plan that begins with `base`. `all_captured` says that no table with rows in a full backup is known or thinkable whose changes are
+    /// not captured.
     pub(crate) fn by(
         plan: &RecoveryPlan,
         unreadable: &[UnreadableManifest],

@@ -12,8 +12,8 @@ use crate::ports::Repository;
 use futures::stream::{self, StreamExt};
 use keepsake_archive::{ArchiveLayout, ChangesLayout};
 use keepsake_domain::{
-    BackupId, BackupIdPrefix, FailureClass, Lsn, NotCaptured, Position, RecoveryPlan, RecoveryTarget,
-    TableName, Unreachable,
+    BackupId, BackupIdPrefix, FailureClass, Lsn, NotCaptured, NotCapturedReason, Position, RecoveryPlan,
+    RecoveryTarget, TableName, Unreachable,
 };
 use std::collections::HashMap;
 
@@ -126,7 +126,7 @@ impl LineageStanding {
             &plan,
             &self.unreadable,
             &backup,
-            is_not_captured_known && not_captured.is_empty(),
+            is_not_captured_known && !not_captured.iter().any(may_hold_newer),
         );
         Ok(RecoveryRoute {
             is_not_captured_known,
@@ -159,6 +159,11 @@ impl LineageStanding {
             "choose a point that can be restored: keepsake window --repo <URL> shows all of them",
         )
     }
+}
+
+/// Whether a newer full backup may hold newer rows of it: of a foreign table none holds any.
+fn may_hold_newer(one: &NotCaptured) -> bool {
+    one.reason != NotCapturedReason::Foreign
 }
 
 /// Tables whose changes are not captured and that a full backup does not hold, so that no restore from it has them.

@@ -164,10 +164,15 @@ impl MemoryChangeSource {
 
     /// Somebody makes a table without a key.
     pub fn create_bare_table(&self, name: &str) {
+        self.create_not_captured(name, NotCapturedReason::NoReplicaIdentity);
+    }
+
+    /// Somebody makes a table whose changes are not captured.
+    pub fn create_not_captured(&self, name: &str, reason: NotCapturedReason) {
         let mut state = self.lock();
         state.schema += 1;
         let table = TableName { schema: "public".to_owned(), name: name.to_owned() };
-        state.not_captured.push(NotCaptured { table, reason: NotCapturedReason::NoReplicaIdentity });
+        state.not_captured.push(NotCaptured { table, reason });
     }
 
     /// Somebody drops the slot.

@@ -2,7 +2,9 @@
 
 use super::{Bench, ready};
 use crate::full_backups::full_backup;
-use keepsake_domain::{BackupIdPrefix, Bound, Classified, FailureClass, GapReason, Lsn, RecoveryTarget};
+use keepsake_domain::{
+    BackupIdPrefix, Bound, Classified, FailureClass, GapReason, Lsn, NotCapturedReason, RecoveryTarget,
+};
 use keepsake_steps::{RecoveryRoute, StepError, plan_recovery};
 
 async fn latest(bench: &Bench) -> Result<RecoveryRoute, StepError> {
@@ -61,8 +63,22 @@ async fn a_full_backup_whose_manifest_cannot_be_read_is_passed_over_for_an_older
 /// They hold what the full backup held, so an older one brings older rows back, whatever the point.
 #[tokio::test]
 async fn where_a_table_is_not_captured_no_older_full_backup_is_taken_unasked_for_any_point() {
+    let route = of_the_older_backup(NotCapturedReason::NoReplicaIdentity).await;
+    let refused = route.refuse_older().unwrap_err().to_string();
+    assert!(refused.contains("tables whose changes are not captured come back as of"), "{refused}");
+}
+
+/// No full backup holds rows of it.
+#[tokio::test]
+async fn beside_a_foreign_table_an_older_full_backup_is_taken_for_a_point() {
+    let route = of_the_older_backup(NotCapturedReason::Foreign).await;
+    route.refuse_older().unwrap();
+}
+
+/// The way to a point at a full backup that cannot be read, beside a table that is not captured.
+async fn of_the_older_backup(reason: NotCapturedReason) -> RecoveryRoute {
     let bench = ready().await;
-    bench.source.create_bare_table("bare");
+    bench.source.create_not_captured("bare", reason);
     bench.once().await;
     bench.once().await;
     let standing = bench.standing().await;
@@ -75,8 +91,7 @@ async fn where_a_table_is_not_captured_no_older_full_backup_is_taken_unasked_for
     damage(&bench, &new.layout.manifest());
     let route = planned().await.unwrap();
     assert_eq!((route.plan.base, route.not_captured.len()), (old.layout.backup_id, 1));
-    let refused = route.refuse_older().unwrap_err().to_string();
-    assert!(refused.contains("tables whose changes are not captured come back as of"), "{refused}");
+    route
 }
 
 #[tokio::test]
