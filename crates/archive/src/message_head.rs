@@ -49,7 +49,7 @@ pub enum MessageHead {
     Logical {
         /// Whether it belongs to a transaction.
         is_transactional: bool,
-        /// Where its record begins.
+        /// Where its record ends.
         lsn: Lsn,
         /// Whose it is.
         prefix: String,

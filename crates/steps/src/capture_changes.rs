@@ -6,6 +6,7 @@ use crate::chain::{
     Capture, RunKey, begin_chain, held_by_other, lost, not_protected, other_lineage, put_manifest,
     refuse_where_gone,
 };
+use crate::known_history::{Landmark, OpenStream};
 use crate::list_changes::StandingChanges;
 use crate::newest_changes::newest_changes;
 use crate::ports::{CaptureState, ProtectWishes};
@@ -15,7 +16,7 @@ use keepsake_archive::{
     Attempt, ChainReason, ChangesKey, ChangesLayout, Content, FORMAT_VERSION, PreviousChanges,
     SegmentManifest, StoredObject,
 };
-use keepsake_domain::{BackupId, BoundaryFacts, Lsn, NotCaptured, Position};
+use keepsake_domain::{BackupId, BoundaryFacts, FailureClass, Lsn, NotCaptured, Position};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -96,7 +97,7 @@ pub async fn capture_changes(
     seen: &(dyn Fn(CaptureSeen<'_>) + Send + Sync),
 ) -> Result<Captured, StepError> {
     let began = capture.clock.now();
-    let (state, chain, gap) = go_on(capture, seen).await?;
+    let GoneOn { state, chain, gap, stream } = go_on(capture, seen).await?;
     let key = RunKey::draw(capture, &chain.layout).await?;
     let mut captured = Captured {
         run_id: key.run_id,
@@ -110,9 +111,6 @@ pub async fn capture_changes(
         is_behind: false,
     };
     let end = End { boundary: chain.boundary(), link: chain.as_previous(), not_captured: None };
-    let mut stream = capture.source.stream(end.boundary.position.lsn).await?;
-    // A run before this one may have died between its manifest and this.
-    stream.confirm(end.boundary.position.lsn).await?;
     let mark = match until {
         Until::CaughtUp | Until::CaughtUpOr(_) => Some(capture.source.mark().await?),
         Until::After(_) | Until::Stopped => None,
@@ -143,11 +141,19 @@ pub async fn capture_changes(
     }
 }
 
+/// Where this run goes on.
+struct GoneOn {
+    state: CaptureState,
+    chain: StandingChanges,
+    gap: Option<String>,
+    stream: OpenStream,
+}
+
 /// Where this run goes on: behind the chain's end, or behind the beginning of a new one and what was lost before it.
 async fn go_on(
     capture: &Capture<'_>,
     seen: &(dyn Fn(CaptureSeen<'_>) + Send + Sync),
-) -> Result<(CaptureState, StandingChanges, Option<String>), StepError> {
+) -> Result<GoneOn, StepError> {
     let state = capture.source.capture_state().await?;
     let layout = ChangesLayout::new(capture.name, state.lineage.clone());
     let layout = layout.map_err(|_| not_protected(&state, capture.name))?;
@@ -161,26 +167,81 @@ async fn go_on(
         return Err(not_protected(&state, capture.name));
     }
     match (end, what) {
-        (Some(end), None) => Ok((state, end, None)),
+        (Some(end), None) => match open_behind(capture, &state, &end).await? {
+            Some(stream) => Ok(GoneOn { state, chain: end, gap: None, stream }),
+            None => {
+                let captured = end.boundary().position.lsn;
+                let what = format!(
+                    "the source was set back to an older copy of itself: its write-ahead log up to {captured} is not the one \
+                     that was captured"
+                );
+                begin_behind(capture, state, &layout, Some(&end), Lost { what, slot_anew: true }, seen).await
+            }
+        },
         (end, Some(what)) => {
-            held_by_other(capture, &state)?;
-            // Before anything that can fail: the next run finds a chain, and hears of no gap.
-            seen(CaptureSeen::Gap(&what));
-            tracing::warn!(
-                source = capture.name,
-                what,
-                "changes are lost; a new chain begins; run keepsake backup"
-            );
-            let reason = ChainReason::Gap { what: what.clone() };
-            let wishes = ProtectWishes { only_if_wanted: true, ..capture.wishes_here() };
-            let protected = begin_chain(capture, &wishes, &layout, &state, reason, end.as_ref()).await?;
-            Ok((state, protected.chain, Some(what)))
+            let lost = Lost { what, slot_anew: false };
+            begin_behind(capture, state, &layout, end.as_ref(), lost, seen).await
         }
         (None, None) => {
             refuse_where_gone(capture.repository, &state, &layout).await?;
             Err(not_protected(&state, capture.name))
         }
     }
+}
+
+/// Opens the stream behind the end of the chain; `None` when the log there is not the one that was captured. A slot that was
+/// confirmed up to there is of that very log. One that was not may be of a server that crashed, of a run that died between its
+/// manifest and its confirmation, or of an older copy of the source: it sends what stands once more, which shows.
+async fn open_behind(
+    capture: &Capture<'_>,
+    state: &CaptureState,
+    end: &StandingChanges,
+) -> Result<Option<OpenStream>, StepError> {
+    let captured = end.boundary().position.lsn;
+    let confirmed = state.slot.as_ref().map_or(captured, |slot| slot.confirmed_lsn);
+    let mut stream = OpenStream::new(capture.source.stream(confirmed).await?);
+    if confirmed >= captured || stream.pass_over(captured, Landmark::of(end)).await? {
+        return Ok(Some(stream));
+    }
+    stream.stream.end().await?;
+    // Another capture may have confirmed what it wrote since the slot was looked at.
+    let now = capture.source.capture_state().await?;
+    if now.slot.as_ref().map(|slot| slot.confirmed_lsn) == Some(confirmed) {
+        return Ok(None);
+    }
+    Err(StepError::found(
+        FailureClass::Transient,
+        "another capture of this source was at work at the same time".to_owned(),
+        "what it captured stands; this run captured nothing",
+        "run keepsake capture again",
+    ))
+}
+
+/// Why a new chain begins.
+struct Lost {
+    what: String,
+    /// Whether a slot that stands is of no use: it would send what was captured once more, of another log.
+    slot_anew: bool,
+}
+
+/// Begins a chain behind what was lost.
+async fn begin_behind(
+    capture: &Capture<'_>,
+    state: CaptureState,
+    layout: &ChangesLayout,
+    end: Option<&StandingChanges>,
+    Lost { what, slot_anew }: Lost,
+    seen: &(dyn Fn(CaptureSeen<'_>) + Send + Sync),
+) -> Result<GoneOn, StepError> {
+    held_by_other(capture, &state)?;
+    // Before anything that can fail: the next run finds a chain, and hears of no gap.
+    seen(CaptureSeen::Gap(&what));
+    tracing::warn!(source = capture.name, what, "changes are lost; a new chain begins; run keepsake backup");
+    let reason = ChainReason::Gap { what: what.clone() };
+    let wishes = ProtectWishes { only_if_wanted: true, slot_anew, ..capture.wishes_here() };
+    let chain = begin_chain(capture, &wishes, layout, &state, reason, end).await?.chain;
+    let stream = OpenStream::new(capture.source.stream(chain.boundary().position.lsn).await?);
+    Ok(GoneOn { state, chain, gap: Some(what), stream })
 }
 
 /// Where the chain ends.

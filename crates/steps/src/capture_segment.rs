@@ -2,7 +2,8 @@
 
 use crate::StepError;
 use crate::chain::Capture;
-use crate::ports::{Boundary, ChangeMessage, ChangeStream, Chunk, ChunkSender, Mark};
+use crate::known_history::OpenStream;
+use crate::ports::{Boundary, ChangeMessage, Chunk, ChunkSender, Mark};
 use crate::relations::Relations;
 use crate::told_schema::ToldSchema;
 use bytes::{Bytes, BytesMut};
@@ -47,33 +48,32 @@ impl Filled {
 /// The open stream, and what it taught that the next segment needs too.
 pub(crate) struct Reading<'a> {
     capture: &'a Capture<'a>,
-    stream: Box<dyn ChangeStream>,
+    stream: OpenStream,
     /// A segment ends at the first commit behind so many bytes.
     bytes: u64,
     /// A segment ends at a mark that is left after so long.
     span: Option<Duration>,
     /// A mark that was left and not reached yet.
     mark: Option<Mark>,
-    relations: Relations,
 }
 
 impl<'a> Reading<'a> {
     pub(crate) fn new(
         capture: &'a Capture<'a>,
-        stream: Box<dyn ChangeStream>,
+        stream: OpenStream,
         bytes: u64,
         span: Option<Duration>,
         mark: Option<Mark>,
     ) -> Self {
-        Self { capture, stream, bytes, span, mark, relations: Relations::default() }
+        Self { capture, stream, bytes, span, mark }
     }
 
     pub(crate) async fn confirm(&mut self, lsn: Lsn) -> Result<(), StepError> {
-        Ok(self.stream.confirm(lsn).await?)
+        Ok(self.stream.stream.confirm(lsn).await?)
     }
 
     pub(crate) async fn end(self) -> Result<(), StepError> {
-        Ok(self.stream.end().await?)
+        Ok(self.stream.stream.end().await?)
     }
 
     /// Streams one segment, which begins with that fingerprint of the schema. `near` is the number of a transaction at its start,
@@ -97,7 +97,7 @@ impl<'a> Reading<'a> {
         let holds = holds.map_err(|cause| StepError::Work { key: "a segment's end".to_owned(), cause })?;
         send(&mut raw, 1, to).await?;
         to.send(Chunk::End).await.map_err(|_| gone())?;
-        let tables = self.relations.take_counts();
+        let tables = self.stream.relations.take_counts();
         Ok(Filled { end_lsn, at, boundary, holds, commits, tables, told })
     }
 
@@ -138,7 +138,7 @@ impl<'a> Reading<'a> {
         });
         loop {
             let message = {
-                let mut next = self.stream.next();
+                let mut next = std::pin::pin!(self.stream.next());
                 loop {
                     // The message's future is kept: dropping it in the middle could lose what it has read.
                     tokio::select! {
@@ -154,7 +154,7 @@ impl<'a> Reading<'a> {
                 ChangeMessage::Keepalive { end } if !segment.is_inside => self.marked_before(end),
                 ChangeMessage::Keepalive { .. } => None,
                 ChangeMessage::Wal { start, payload, .. } => {
-                    let ended = segment.message(start, &payload, &mut self.relations)?;
+                    let ended = segment.message(start, &payload, &mut self.stream.relations)?;
                     send(&mut segment.raw, PIECE_BYTES, to).await.map(|sent| segment.sent += sent)?;
                     let is_full = segment.sent + segment.raw.len() as u64 >= self.bytes;
                     ended.filter(|end| is_full || self.marked_before(*end).is_some())

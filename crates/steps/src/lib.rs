@@ -20,6 +20,7 @@ mod error;
 mod govern_slot;
 mod hold_snapshot;
 mod joins_changes;
+mod known_history;
 mod list_backups;
 mod list_changes;
 mod make_differential;

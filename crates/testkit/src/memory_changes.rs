@@ -60,6 +60,14 @@ struct Slot {
     lost: Option<String>,
 }
 
+/// What an older copy of a source holds.
+pub struct SourceCopy {
+    lsn: Lsn,
+    next_xid: u64,
+    log: Vec<Record>,
+    slot: Option<Slot>,
+}
+
 struct State {
     lineage: Lineage,
     lsn: Lsn,
@@ -206,6 +214,32 @@ impl MemoryChangeSource {
     /// The source is set back to an older state of the same lineage.
     pub fn set_back(&self, lsn: Lsn) {
         self.lock().lsn = lsn;
+    }
+
+    /// The server crashed before its slot's last positions were on its disk.
+    pub fn forget_confirmations(&self, confirmed: Lsn) {
+        if let Some(slot) = &mut self.lock().slot {
+            slot.confirmed = confirmed;
+        }
+    }
+
+    /// The source as it is now, to be brought back by [`Self::bring_back`].
+    #[must_use]
+    pub fn copy(&self) -> SourceCopy {
+        let state = self.lock();
+        SourceCopy {
+            lsn: state.lsn,
+            next_xid: state.next_xid,
+            log: state.log.clone(),
+            slot: state.slot.clone(),
+        }
+    }
+
+    /// An older copy of the source takes its place, under its own lineage.
+    pub fn bring_back(&self, copy: SourceCopy) {
+        let mut state = self.lock();
+        let SourceCopy { lsn, next_xid, log, slot } = copy;
+        (state.lsn, state.next_xid, state.log, state.slot) = (lsn, next_xid, log, slot);
     }
 
     /// Lets several sessions stream at once, as a server never does: for captures that race.

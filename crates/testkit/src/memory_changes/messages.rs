@@ -22,7 +22,7 @@ pub(super) fn of(record: &Record, is_described: &mut bool) -> Vec<(Lsn, Bytes)> 
     let (start, end) = (record.start, record.end);
     let mut messages = match &record.what {
         What::Mark { at } => {
-            vec![(start, logical(start, false, HEARTBEAT_PREFIX, &at.to_string()))]
+            vec![(start, logical(end, false, HEARTBEAT_PREFIX, &at.to_string()))]
         }
         What::Definition { xid, at, told } => vec![
             (start, begin(start, *at, *xid)),

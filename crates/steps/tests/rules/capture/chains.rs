@@ -6,6 +6,7 @@ use keepsake_steps::ports::{ChangeSource, Repository};
 use keepsake_steps::{ChangesManifest, LineageChanges, begin_anew, change_history, protect_source};
 use keepsake_testkit::{MemoryChangeSource, MemoryRepository};
 use std::sync::Arc;
+use std::time::Duration;
 
 #[tokio::test]
 async fn every_way_to_lose_the_slot_is_recorded_as_a_gap_and_capture_goes_on_behind_it() {
@@ -135,4 +136,59 @@ async fn a_source_that_was_set_back_under_its_lineage_is_refused() {
     let error = bench.process(&Arc::default()).once().await.unwrap_err();
     assert_eq!(error.class(), FailureClass::Permanent);
     assert!(error.to_string().contains("15/0"), "{error}");
+}
+
+/// A copy of a volume or a snapshot of the instance, started under the same name: what was captured since is of another log, whose
+/// positions the older copy writes once more.
+#[tokio::test]
+async fn a_source_that_was_set_back_and_wrote_past_what_was_captured_is_a_gap() {
+    for (is_idle, again) in [(false, 1), (false, 5), (true, 1), (true, 5)] {
+        let bench = ready().await;
+        bench.once().await;
+        let copy = bench.source.copy();
+        bench.clock.advance(Duration::from_secs(1));
+        if !is_idle {
+            bench.write();
+        }
+        let before = bench.once().await;
+        assert_eq!(before.gap, None);
+        bench.source.bring_back(copy);
+        while bench.source.lsn() <= before.end.lsn {
+            bench.write();
+        }
+        (0..again).for_each(|_| bench.write());
+        let behind = bench.once().await;
+        let told = behind.gap.unwrap();
+        assert!(told.contains("older copy"), "{told}");
+        assert!(behind.start > before.end.lsn);
+        let chains = bench
+            .standing()
+            .await
+            .into_iter()
+            .filter(|one| matches!(&one.manifest, ChangesManifest::Chain(_)));
+        assert_eq!(chains.count(), 2);
+        bench.write();
+        assert_eq!(bench.once().await.gap, None, "the same gap twice");
+    }
+}
+
+/// A server that crashes forgets confirmations, and so does a run that dies before its own.
+#[tokio::test]
+async fn a_slot_that_forgot_what_was_confirmed_is_gone_on_from_without_a_gap_and_nothing_comes_twice() {
+    for is_idle in [false, true] {
+        let bench = ready().await;
+        bench.once().await;
+        let confirmed = bench.source.confirmed().unwrap();
+        bench.clock.advance(Duration::from_secs(1));
+        if !is_idle {
+            bench.write();
+        }
+        bench.once().await;
+        bench.once().await;
+        bench.source.forget_confirmations(confirmed);
+        bench.write();
+        let behind = bench.once().await;
+        assert_eq!(behind.gap, None);
+        assert_eq!(behind.transactions, 5);
+    }
 }

@@ -130,8 +130,7 @@ async fn of_two_captures_that_race_one_wins_and_the_other_confirms_nothing() {
     let (slow, fast) = tokio::join!(slow.once(), race);
     let error = slow.unwrap_err();
     assert_eq!(error.class(), FailureClass::Conflict, "{error}");
-    // Where the chain began, before anything was captured.
-    assert_eq!(faults.calls()["ChangeStream.confirm"], 1);
+    assert!(!faults.calls().contains_key("ChangeStream.confirm"));
     assert!(fast.segments > 1);
     bench.check("after the race").await;
 }
