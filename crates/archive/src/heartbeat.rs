@@ -10,11 +10,15 @@ pub const HEARTBEAT_PREFIX: &str = "keepsake";
 #[must_use]
 pub fn heartbeat_at(message: &Message) -> Option<Timestamp> {
     match message {
-        Message::Logical { prefix, content, .. } if prefix == HEARTBEAT_PREFIX => {
-            std::str::from_utf8(content).ok()?.parse().ok()
-        }
+        Message::Logical { prefix, content, .. } => heartbeat_said(prefix, content),
         _ => None,
     }
+}
+
+/// The same of a message by its prefix and its content.
+#[must_use]
+pub fn heartbeat_said(prefix: &str, content: &[u8]) -> Option<Timestamp> {
+    if prefix == HEARTBEAT_PREFIX { std::str::from_utf8(content).ok()?.parse().ok() } else { None }
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ pub use differential::{
 };
 pub use differential_manifest::{DifferentialBase, DifferentialManifest, ReachedTransaction};
 pub use digest::{RowsHasher, TornRow};
-pub use heartbeat::{HEARTBEAT_PREFIX, heartbeat_at};
+pub use heartbeat::{HEARTBEAT_PREFIX, heartbeat_at, heartbeat_said};
 pub use key_file::{KEY_FORMAT_VERSION, KeyFile, WrappedKey, wrap_for};
 pub use keys::{BackupIdentity, InvalidRecipient, KeyError, Recipient};
 pub use manifest::{

@@ -203,7 +203,7 @@ async fn open_behind(
     if confirmed >= captured || stream.pass_over(captured, Landmark::of(end)).await? {
         return Ok(Some(stream));
     }
-    stream.stream.end().await?;
+    stream.end().await?;
     // Another capture may have confirmed what it wrote since the slot was looked at.
     let now = capture.source.capture_state().await?;
     if now.slot.as_ref().map(|slot| slot.confirmed_lsn) == Some(confirmed) {

@@ -69,11 +69,11 @@ impl<'a> Reading<'a> {
     }
 
     pub(crate) async fn confirm(&mut self, lsn: Lsn) -> Result<(), StepError> {
-        Ok(self.stream.stream.confirm(lsn).await?)
+        self.stream.confirm(lsn).await
     }
 
     pub(crate) async fn end(self) -> Result<(), StepError> {
-        Ok(self.stream.stream.end().await?)
+        self.stream.end().await
     }
 
     /// Streams one segment, which begins with that fingerprint of the schema. `near` is the number of a transaction at its start,

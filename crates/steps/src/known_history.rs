@@ -5,7 +5,7 @@ use crate::StepError;
 use crate::list_changes::StandingChanges;
 use crate::ports::{ChangeMessage, ChangeStream};
 use crate::relations::Relations;
-use keepsake_archive::{HEARTBEAT_PREFIX, MessageHead};
+use keepsake_archive::{MessageHead, heartbeat_said};
 use keepsake_domain::{Lsn, Timestamp};
 
 /// What the newest segment's end is known by: times are to the microsecond, and no manifest says more without a key.
@@ -36,8 +36,7 @@ impl Landmark {
         match (self, head) {
             (Self::Commit(wanted), MessageHead::Begin { commit_at, .. }) => wanted == *commit_at,
             (Self::Heartbeat(wanted), MessageHead::Logical { prefix, content, .. }) => {
-                let said = std::str::from_utf8(content).ok().and_then(|text| text.parse().ok());
-                prefix == HEARTBEAT_PREFIX && said == Some(wanted)
+                heartbeat_said(prefix, content) == Some(wanted)
             }
             _ => false,
         }
@@ -46,7 +45,7 @@ impl Landmark {
 
 /// An open stream, with what it has described.
 pub(crate) struct OpenStream {
-    pub stream: Box<dyn ChangeStream>,
+    stream: Box<dyn ChangeStream>,
     pub relations: Relations,
     /// Read and not yet taken.
     pending: Option<ChangeMessage>,
@@ -63,6 +62,16 @@ impl OpenStream {
             Some(message) => Ok(message),
             None => Ok(self.stream.next().await?),
         }
+    }
+
+    /// Tells the server what stands.
+    pub(crate) async fn confirm(&mut self, lsn: Lsn) -> Result<(), StepError> {
+        Ok(self.stream.confirm(lsn).await?)
+    }
+
+    /// Ends it after the server took the last confirmation.
+    pub(crate) async fn end(self) -> Result<(), StepError> {
+        Ok(self.stream.end().await?)
     }
 
     /// Passes over what stands up to `captured` and is sent again; answers whether the landmark was there. As much as the slot

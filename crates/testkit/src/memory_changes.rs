@@ -1,19 +1,20 @@
 //! The twin of a source whose changes are captured: a write-ahead log in memory with one slot.
 
 mod messages;
+mod stream;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures::future::BoxFuture;
 use keepsake_domain::{
     DDL_MESSAGE_FORMAT, Lineage, Lsn, NotCaptured, NotCapturedReason, SequenceName, SequenceValue, TableName,
     Timestamp, TransactionSnapshot,
 };
 use keepsake_steps::ports::{
-    Boundary, CaptureState, ChangeMessage, ChangeSource, ChangeStream, Clock, Mark, ProtectWishes,
-    Protection, SlotState, SourceError, Unprotected,
+    Boundary, CaptureState, ChangeSource, ChangeStream, Clock, Mark, ProtectWishes, Protection, SlotState,
+    SourceError, Unprotected,
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use stream::MemoryStream;
 use tokio::sync::Notify;
 
 /// Of its slot and its publication.
@@ -344,15 +345,7 @@ impl ChangeSource for MemoryChangeSource {
         };
         state.session += 1;
         let from = from.max(slot.confirmed);
-        let (session, source) = (state.session, self.clone());
-        Ok(Box::new(MemoryStream {
-            source,
-            session,
-            at: from,
-            reached: from,
-            ready: Vec::new(),
-            is_described: false,
-        }))
+        Ok(Box::new(MemoryStream::begin(self.clone(), state.session, from)))
     }
 
     async fn mark(&self) -> Result<Mark, SourceError> {
@@ -365,80 +358,5 @@ impl ChangeSource for MemoryChangeSource {
     async fn boundary(&self) -> Result<Boundary, SourceError> {
         let at = self.clock.now();
         Ok(self.lock().boundary(at))
-    }
-}
-
-struct MemoryStream {
-    source: MemoryChangeSource,
-    session: u64,
-    /// Records that begin before were sent.
-    at: Lsn,
-    /// The client knows that the log was read so far.
-    reached: Lsn,
-    /// Messages that were made and not sent yet, the last first.
-    ready: Vec<(Lsn, Bytes)>,
-    is_described: bool,
-}
-
-impl MemoryStream {
-    /// A server lets one session stream from a slot; when the next one comes, this one was given up.
-    fn check(&self, state: &State) -> Result<(), SourceError> {
-        let is_mine = state.shares_slot || state.session == self.session;
-        if is_mine && state.slot.is_some() { Ok(()) } else { Err(unreachable("the server ended the stream")) }
-    }
-
-    fn poll(&mut self) -> Result<Option<ChangeMessage>, SourceError> {
-        let source = self.source.clone();
-        let state = source.lock();
-        self.check(&state)?;
-        if self.ready.is_empty()
-            && let Some(record) = state.log.iter().find(|record| record.start >= self.at)
-        {
-            self.at = record.end;
-            self.ready = messages::of(record, &mut self.is_described);
-        }
-        if let Some((start, payload)) = self.ready.pop() {
-            self.reached = self.reached.max(start);
-            return Ok(Some(ChangeMessage::Wal { start, end: start, payload }));
-        }
-        if self.reached < state.lsn {
-            self.reached = state.lsn;
-            return Ok(Some(ChangeMessage::Keepalive { end: state.lsn }));
-        }
-        Ok(None)
-    }
-}
-
-#[async_trait]
-impl ChangeStream for MemoryStream {
-    async fn next(&mut self) -> Result<ChangeMessage, SourceError> {
-        let written = Arc::clone(&self.source.written);
-        loop {
-            let waiting = written.notified();
-            if let Some(message) = self.poll()? {
-                return Ok(message);
-            }
-            waiting.await;
-        }
-    }
-
-    async fn confirm(&mut self, lsn: Lsn) -> Result<(), SourceError> {
-        assert!(lsn <= self.reached, "{lsn} is confirmed, and the stream reached {}", self.reached);
-        let on_confirm = {
-            let state = self.source.lock();
-            self.check(&state)?;
-            state.on_confirm.clone()
-        };
-        if let Some(act) = on_confirm {
-            act(lsn).await;
-        }
-        if let Some(slot) = &mut self.source.lock().slot {
-            slot.confirmed = slot.confirmed.max(lsn);
-        }
-        Ok(())
-    }
-
-    async fn end(self: Box<Self>) -> Result<(), SourceError> {
-        Ok(())
     }
 }

@@ -78,7 +78,7 @@ async fn a_plain_change_of_the_schema_asks_for_no_full_and_a_restore_runs_it_aga
         ],
     ];
     for statements in histories {
-        // Each by itself: a plain change has its transaction to itself.
+        // Each by itself: several statements in one text are one statement of many, which ends the window.
         for statement in statements {
             client.batch_execute(statement).await.unwrap();
         }
